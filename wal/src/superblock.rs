@@ -1,0 +1,286 @@
+//! What a replica knows of itself: two copies, each written in turn, so that a torn write loses neither.
+//!
+//! A copy that can't be read is not the same as one that is empty, and never becomes one.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bincode::{Decode, Encode};
+
+use crate::geometry::Geometry;
+pub use crate::geometry::{SUPER_SLOT_BYTES, Slot};
+use crate::log::Position;
+use crate::names::{Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
+pub use crate::sealed::Unreadable;
+use crate::sealed::{Opened, open, seal};
+use crate::table::TableMark;
+
+/// The first bytes of a superblock copy.
+pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
+const VERSION: u32 = 1;
+
+/// Bytes of one slot.
+pub const SLOT_BYTES: u32 = 64 << 10;
+/// The most rows of lineage that a superblock holds.
+pub const LINEAGE_ROWS_MAX: usize = 1024;
+/// The most members that a superblock holds.
+pub const MEMBERS_MAX: usize = 32;
+/// The longest name or address of a member, in bytes.
+pub const MEMBER_TEXT_BYTES_MAX: usize = 255;
+
+/// A copy of the volume, as last known.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Member {
+    /// Its identity.
+    pub replica: ReplicaId,
+    /// Its name for people.
+    pub name: String,
+    /// Where it listened last: host and port.
+    pub address: String,
+    /// Whether its promises and its durable frontier count.
+    pub voter: bool,
+}
+
+/// A lasting cut of the log: records from `lsn` on whose trailer says a lower generation are void. Everything below
+/// `lsn` was durable when this was written.
+///
+/// An epoch could not say this: the branch that was cut may be of a higher epoch than the first records of the one
+/// that replaces it, and a branch that was cut may even come back, by way of another replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Cut {
+    /// The first record that is void.
+    pub lsn: Lsn,
+    /// How many times this log had been cut, this time included.
+    pub generation: u32,
+}
+
+/// How far the home area is that of the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum BaseState {
+    /// Home and log are the volume's bytes.
+    Complete,
+    /// A base is being copied.
+    Rebuilding {
+        /// As of which record.
+        cut: Lsn,
+        /// Blocks below this one are held.
+        held: u64,
+        /// The lineage that it was copied under.
+        lineage: LineageRow,
+    },
+    /// Nothing was ever stored here.
+    Blank,
+}
+
+/// The replica ended well: all is home and durable, and nothing follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct CleanMark {
+    /// The end of its log.
+    pub end: Lsn,
+}
+
+/// Everything that a replica knows of itself without reading its log.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Superblock {
+    /// Grows with every write of a copy; the newest counts.
+    pub sequence: u64,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Which of its copies this is.
+    pub replica: ReplicaId,
+    /// Where everything is.
+    pub geometry: Geometry,
+    /// All copies, as last known. At most [`MEMBERS_MAX`].
+    pub members: Vec<Member>,
+    /// The highest epoch promised. Never falls.
+    pub promised: Epoch,
+    /// The highest epoch ever used as a candidate or primary. Never used again.
+    pub campaigned: Epoch,
+    /// Which epoch wrote which part of the log. At most [`LINEAGE_ROWS_MAX`].
+    pub lineage: Vec<LineageRow>,
+    /// Where the log begins.
+    pub log_start: Position,
+    /// Everything below is home.
+    pub checkpoint: Lsn,
+    /// Counts checkpoints.
+    pub checkpoint_number: u64,
+    /// The checksum table as of that checkpoint.
+    pub table: TableMark,
+    /// The last cut of the log.
+    pub cut: Option<Cut>,
+    /// How far the home area is that of the volume.
+    pub base: BaseState,
+    /// Set when the replica ends well, cleared before it writes again.
+    pub clean: Option<CleanMark>,
+    /// Counts starts of the process.
+    pub boots: u32,
+    /// The machine's boot in which it ran last.
+    pub machine_boot: [u8; 16],
+    /// Whether something that was answered for may be lost.
+    pub lossy: bool,
+    /// Whether it acknowledged durable records only, when it ran last.
+    pub ack_durable: bool,
+}
+
+impl Superblock {
+    /// How many times the log has been cut: what its records' trailers say from here on.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.cut.map_or(0, |cut| cut.generation)
+    }
+
+    /// Where it is written: copies alternate.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        Slot::of(self.sequence)
+    }
+
+    /// As it stands in its slot, in whole blocks of 4096 bytes, at most [`SUPER_SLOT_BYTES`] long.
+    ///
+    /// # Panics
+    /// If it has more members, longer texts or more rows of lineage than fit.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        assert!(self.members.len() <= MEMBERS_MAX, "members are bounded");
+        assert!(self.lineage.len() <= LINEAGE_ROWS_MAX, "lineage is bounded");
+        let short = |text: &String| text.len() <= MEMBER_TEXT_BYTES_MAX;
+        assert!(self.members.iter().all(|m| short(&m.name) && short(&m.address)), "texts are bounded");
+        seal(MAGIC, VERSION, self, SUPER_SLOT_BYTES)
+    }
+
+    /// Whether what it says can be relied on as far as offsets go.
+    fn is_sound(&self) -> bool {
+        let offset = self.log_start.offset;
+        self.geometry.check().is_ok()
+            && offset < self.geometry.log_bytes
+            && offset.is_multiple_of(u64::from(self.geometry.unit_bytes))
+    }
+
+    /// What a slot holds; `bytes` are all of the slot.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> SlotState {
+        match open::<Superblock>(MAGIC, VERSION, bytes) {
+            Opened::Empty => SlotState::Empty,
+            Opened::Value(superblock) if !superblock.is_sound() => {
+                SlotState::Unreadable { why: Unreadable::Value }
+            }
+            Opened::Value(superblock) => SlotState::Present(Box::new(superblock)),
+            Opened::Unreadable(why) => SlotState::Unreadable { why },
+        }
+    }
+}
+
+/// What one slot holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SlotState {
+    /// Zeroes only: never written.
+    Empty,
+    /// A superblock.
+    Present(Box<Superblock>),
+    /// Something that is not one (any more).
+    Unreadable {
+        /// Why.
+        why: Unreadable,
+    },
+}
+
+/// Which rule chose.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ChoiceRule {
+    /// Both slots are empty.
+    NeverFormatted,
+    /// No slot can be read, and not both are empty.
+    NoneReadable,
+    /// One slot can be read; the other is empty or can't.
+    OnlyOne,
+    /// Both can be read, and are of different volumes, replicas or geometries.
+    Strangers,
+    /// Both have the same sequence number and the same content.
+    Twins,
+    /// Both have the same sequence number and different contents.
+    Rivals,
+    /// Both can be read, and one is newer.
+    Newest,
+}
+
+impl ChoiceRule {
+    /// Its name in log lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ChoiceRule::NeverFormatted => "never-formatted",
+            ChoiceRule::NoneReadable => "none-readable",
+            ChoiceRule::OnlyOne => "only-one",
+            ChoiceRule::Strangers => "strangers",
+            ChoiceRule::Twins => "twins",
+            ChoiceRule::Rivals => "rivals",
+            ChoiceRule::Newest => "newest",
+        }
+    }
+}
+
+impl fmt::Display for ChoiceRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChoiceRule::NeverFormatted => {
+                "both superblock copies are empty: there is no replica on this device"
+            }
+            ChoiceRule::NoneReadable => "no superblock copy can be read",
+            ChoiceRule::OnlyOne => "one of the two superblock copies can be read",
+            ChoiceRule::Strangers => "the two superblock copies are of different replicas",
+            ChoiceRule::Twins => "both superblock copies are the same",
+            ChoiceRule::Rivals => "the two superblock copies claim the same age and differ",
+            ChoiceRule::Newest => "both superblock copies can be read, and one is newer",
+        })
+    }
+}
+
+/// What follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// There is no replica on this device.
+    Blank,
+    /// This is the replica.
+    Use {
+        /// What it knows of itself.
+        superblock: Box<Superblock>,
+        /// The copy that is to be written anew before anything else, because it is lost.
+        rewrite: Option<Slot>,
+    },
+    /// There is or was a replica on this device, and it can't be told which: keep off.
+    Refuse,
+}
+
+/// Which of the two copies counts.
+#[must_use]
+pub fn choose(a: SlotState, b: SlotState) -> (ChoiceRule, Choice) {
+    use SlotState as S;
+    let only = |superblock, lost| (ChoiceRule::OnlyOne, Choice::Use { superblock, rewrite: Some(lost) });
+    match (a, b) {
+        (S::Empty, S::Empty) => (ChoiceRule::NeverFormatted, Choice::Blank),
+        (S::Empty | S::Unreadable { .. }, S::Unreadable { .. }) | (S::Unreadable { .. }, S::Empty) => {
+            (ChoiceRule::NoneReadable, Choice::Refuse)
+        }
+        (S::Present(superblock), S::Empty | S::Unreadable { .. }) => only(superblock, Slot::B),
+        (S::Empty | S::Unreadable { .. }, S::Present(superblock)) => only(superblock, Slot::A),
+        (S::Present(a), S::Present(b)) => newest(a, b),
+    }
+}
+
+fn newest(a: Box<Superblock>, b: Box<Superblock>) -> (ChoiceRule, Choice) {
+    let identity = |s: &Superblock| (s.volume, s.replica, s.geometry);
+    if identity(&a) != identity(&b) {
+        return (ChoiceRule::Strangers, Choice::Refuse);
+    }
+    if a.sequence == b.sequence {
+        return if a == b {
+            (ChoiceRule::Twins, Choice::Use { superblock: a, rewrite: None })
+        } else {
+            (ChoiceRule::Rivals, Choice::Refuse)
+        };
+    }
+    let superblock = if a.sequence > b.sequence { a } else { b };
+    (ChoiceRule::Newest, Choice::Use { superblock, rewrite: None })
+}

@@ -1,0 +1,247 @@
+//! Every format, byte by byte. A change here is a change of what is on people's disks.
+
+use std::fmt::Write as _;
+
+use seawall_wal::crc::crc32c;
+use seawall_wal::geometry::Geometry;
+use seawall_wal::label::{Label, LabelState};
+use seawall_wal::log::Position;
+use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, ReplicaId, VolumeId};
+use seawall_wal::record::{Kind, RecordHeader, Trailer};
+use seawall_wal::superblock::{BaseState, CleanMark, Cut, Member, SlotState, Superblock};
+use seawall_wal::table::{Table, TableMark, mix};
+
+const VOLUME: VolumeId = VolumeId([
+    0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf,
+]);
+const REPLICA: ReplicaId = ReplicaId(0x1112_1314_1516_1718);
+const EPOCH: Epoch = Epoch { counter: 0x21, replica: REPLICA };
+const GEOMETRY: Geometry =
+    Geometry { volume_blocks: 0x28_0000, log_bytes: 0x4000_0000, unit_bytes: 512, separate_log: true };
+
+/// Lines of 16 bytes, those of zeroes left out.
+fn dump(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (line, at) in bytes.chunks(16).zip((0..).step_by(16)) {
+        if line.iter().any(|b| *b != 0) {
+            write!(text, "\n{at:04x}").expect("a string takes all");
+            line.iter().for_each(|b| write!(text, " {b:02x}").expect("a string takes all"));
+        }
+    }
+    text
+}
+
+fn check(bytes: &[u8], length: usize, golden: &str) {
+    assert_eq!(bytes.len(), length);
+    let dumped = dump(bytes);
+    assert_eq!(dumped, golden, "\nis:{dumped}\n");
+}
+
+fn write() -> RecordHeader {
+    RecordHeader {
+        volume: VOLUME,
+        epoch: EPOCH,
+        lsn: Lsn(0x31),
+        kind: Kind::Write,
+        extent: Extent::new(0x4142, 2),
+        chain: Crc(0x5152_5354),
+        body: vec![Crc(0x6162_6364), Crc(0x7172_7374)],
+    }
+}
+
+#[test]
+fn a_write_record() {
+    let bytes = write().encode(Lsn(0x2f), 3);
+    check(
+        &bytes[..],
+        512,
+        "
+0000 53 57 4c 52 01 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 42 41 00 00 00 00 00 00 02 00 00 00 54 53 52 51
+0040 64 63 62 61 74 73 72 71 00 00 00 00 00 00 00 00
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 cb 45 32 26
+01f0 2f 00 00 00 00 00 00 00 03 00 00 00 b2 6b 99 e8",
+    );
+    assert_eq!(
+        RecordHeader::decode(&bytes),
+        Ok((write(), Trailer { durable_before: Lsn(0x2f), generation: 3 }))
+    );
+    assert_eq!(write().digest(), crc32c(&bytes[..72]));
+}
+
+#[test]
+fn a_write_record_on_the_wire() {
+    let bytes = write().wire();
+    check(
+        &bytes,
+        76,
+        "
+0000 53 57 4c 52 01 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 42 41 00 00 00 00 00 00 02 00 00 00 54 53 52 51
+0040 64 63 62 61 74 73 72 71 cb 45 32 26",
+    );
+    assert_eq!(RecordHeader::from_wire(&bytes), Ok(write()));
+    assert_eq!(bytes[72..], write().digest().0.to_le_bytes());
+}
+
+#[test]
+fn a_trim_record() {
+    let trim = RecordHeader { kind: Kind::Trim, extent: Extent::new(0, u32::MAX), body: vec![], ..write() };
+    check(
+        &trim.encode(Lsn(0), 0)[..],
+        512,
+        "
+0000 53 57 4c 52 01 03 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 00 00 00 00 00 00 00 ff ff ff ff 54 53 52 51
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 46 34 d0 9f
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 5c f7 50 84",
+    );
+}
+
+#[test]
+fn an_epoch_start_record() {
+    let start = RecordHeader { kind: Kind::EpochStart, extent: Extent::default(), body: vec![], ..write() };
+    check(
+        &start.encode(Lsn(0), 0)[..],
+        512,
+        "
+0000 53 57 4c 52 01 04 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 00 00 00 00 00 00 00 00 00 00 00 54 53 52 51
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 3f d9 c3 61
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 78 10 c5 b9",
+    );
+}
+
+#[test]
+fn a_padding_record() {
+    let padding = RecordHeader::padding(VOLUME, EPOCH, Lsn(0x31), Crc(0x5152_5354), 0x2600);
+    assert_eq!(padding.disk_bytes(512), 0x2600);
+    check(
+        &padding.encode(Lsn(0x2f), 3)[..],
+        512,
+        "
+0000 53 57 4c 52 01 05 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 26 00 00 00 00 00 00 00 00 00 00 54 53 52 51
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 10 e0 45 c8
+01f0 2f 00 00 00 00 00 00 00 03 00 00 00 8a 37 c9 b3",
+    );
+}
+
+fn superblock() -> Superblock {
+    Superblock {
+        sequence: 0x0102,
+        volume: VOLUME,
+        replica: REPLICA,
+        geometry: GEOMETRY,
+        members: vec![Member {
+            replica: REPLICA,
+            name: "north".into(),
+            address: "n.example:7700".into(),
+            voter: true,
+        }],
+        promised: EPOCH,
+        campaigned: Epoch { counter: 0x1f, replica: REPLICA },
+        lineage: vec![LineageRow { epoch: EPOCH, first: Lsn(0x30) }],
+        log_start: Position { lsn: Lsn(0x25), offset: 0x0020_0000, chain: Crc(0x8182_8384), epoch: EPOCH },
+        checkpoint: Lsn(0x2a),
+        checkpoint_number: 6,
+        table: TableMark { generation: 5, root: 0x9192_9394 },
+        cut: Some(Cut { lsn: Lsn(0x2c), generation: 3 }),
+        base: BaseState::Rebuilding {
+            cut: Lsn(0x28),
+            held: 0x0001_0000,
+            lineage: LineageRow { epoch: EPOCH, first: Lsn(0x30) },
+        },
+        clean: Some(CleanMark { end: Lsn(0x33) }),
+        boots: 9,
+        machine_boot: [0xb0; 16],
+        lossy: false,
+        ack_durable: true,
+    }
+}
+
+#[test]
+fn a_superblock() {
+    let bytes = superblock().encode();
+    check(
+        &bytes,
+        4096,
+        "
+0000 53 45 41 57 41 4c 4c 01 01 00 00 00 4d 01 00 00
+0010 6b a4 30 bf 00 00 00 00 00 00 00 00 00 00 00 00
+0020 02 01 00 00 00 00 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0030 a8 a9 aa ab ac ad ae af 18 17 16 15 14 13 12 11
+0040 00 00 28 00 00 00 00 00 00 00 00 40 00 00 00 00
+0050 00 02 00 00 01 01 00 00 00 00 00 00 00 18 17 16
+0060 15 14 13 12 11 05 00 00 00 00 00 00 00 6e 6f 72
+0070 74 68 0e 00 00 00 00 00 00 00 6e 2e 65 78 61 6d
+0080 70 6c 65 3a 37 37 30 30 01 21 00 00 00 00 00 00
+0090 00 18 17 16 15 14 13 12 11 1f 00 00 00 00 00 00
+00a0 00 18 17 16 15 14 13 12 11 01 00 00 00 00 00 00
+00b0 00 21 00 00 00 00 00 00 00 18 17 16 15 14 13 12
+00c0 11 30 00 00 00 00 00 00 00 25 00 00 00 00 00 00
+00d0 00 00 00 20 00 00 00 00 00 84 83 82 81 21 00 00
+00e0 00 00 00 00 00 18 17 16 15 14 13 12 11 2a 00 00
+00f0 00 00 00 00 00 06 00 00 00 00 00 00 00 05 00 00
+0100 00 00 00 00 00 94 93 92 91 00 00 00 00 00 00 00
+0110 00 00 00 00 00 01 2c 00 00 00 00 00 00 00 03 00
+0120 00 00 01 00 00 00 28 00 00 00 00 00 00 00 00 00
+0130 01 00 00 00 00 00 21 00 00 00 00 00 00 00 18 17
+0140 16 15 14 13 12 11 30 00 00 00 00 00 00 00 01 33
+0150 00 00 00 00 00 00 00 09 00 00 00 b0 b0 b0 b0 b0
+0160 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 00 01 00 00 00",
+    );
+    assert_eq!(Superblock::decode(&bytes), SlotState::Present(Box::new(superblock())));
+}
+
+#[test]
+fn a_label() {
+    let label = Label::of(&superblock());
+    check(
+        &label.encode(),
+        4096,
+        "
+0000 53 45 41 57 41 4c 4c 02 01 00 00 00 2d 00 00 00
+0010 90 cb be 29 00 00 00 00 00 00 00 00 00 00 00 00
+0020 a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 aa ab ac ad ae af
+0030 18 17 16 15 14 13 12 11 00 00 28 00 00 00 00 00
+0040 00 00 00 40 00 00 00 00 00 02 00 00 01 00 00 00",
+    );
+    assert_eq!(Label::decode(&label.encode()), LabelState::Present(label));
+}
+
+#[test]
+fn a_table_page() {
+    let mut table = Table::new(5000, TableMark { generation: 6, root: 0 });
+    table.set(1016, Some(Crc(0xc1c2_c3c4)));
+    table.set(1018, Some(Crc(0)));
+    table.set(2031, Some(Crc(0xd1d2_d3d4)));
+    let (offset, bytes) = table.encode(1);
+    assert_eq!(offset, 8192);
+    check(
+        &bytes,
+        4096,
+        "
+0000 53 57 43 54 01 00 00 00 01 00 00 00 00 00 00 00
+0010 07 00 00 00 00 00 00 00 a2 ee 29 c0 00 00 00 00
+0020 c4 c3 c2 c1 00 00 00 00 ff ff ff ff 00 00 00 00
+0ff0 00 00 00 00 00 00 00 00 00 00 00 00 d4 d3 d2 d1",
+    );
+    assert_eq!(format!("{:#034x}", table.next_mark().root), "0x3e63f59f8b900089bb732c879d05527f");
+}
+
+#[test]
+fn a_digest() {
+    assert_eq!(format!("{:#034x}", mix(1016, Crc(0xc1c2_c3c4))), "0x690733f366d63b64204d930409f1cad6");
+    assert_eq!(mix(7, seawall_wal::crc::ZERO_BLOCK), 0, "a block of zeroes is as good as a hole");
+}
