@@ -1,0 +1,217 @@
+//! Promises: a voter follows nobody below the epoch that it promised, whatever happens to it.
+
+use seawall_recovery::lineage;
+use seawall_sender::codec;
+use seawall_sender::frame::Kind;
+use seawall_sender::session_id::SessionId;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Epoch, LsnRange, ReplicaId};
+
+use crate::ballot::{Ask, Denial, Denied, Fetch, FetchEnd, Promise};
+use crate::core::{Core, Purpose, Told};
+use crate::io::{DiskDone, DiskError, LinkId, Refusal};
+use crate::notice::Notice;
+use crate::scribe::Safety;
+
+/// Records of one answer to a fetch.
+const FETCH_RECORDS_MAX: u64 = 64;
+
+/// A promise that is on its way to the disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingPromise {
+    pub(crate) link: LinkId,
+    pub(crate) epoch: Epoch,
+    pub(crate) stored: bool,
+}
+
+impl Core {
+    /// A candidate asks.
+    pub(crate) fn on_ask(&mut self, link: LinkId, ask: Ask) {
+        let promised = self.promised();
+        let again = ask.epoch == promised && !ask.sounding;
+        let denial = if self.fault.is_some() || self.drain.is_some() || self.drained {
+            Some(Denial::Unable)
+        } else if ask.epoch <= promised && !again {
+            Some(Denial::Promised)
+        } else if !self.base_complete() {
+            // Invariant: rebuilding-never-votes.
+            Some(Denial::Rebuilding)
+        } else if ask.sounding && !ask.planned && self.hears_a_primary() {
+            Some(Denial::LivePrimary)
+        } else {
+            None
+        };
+        if let Some(why) = denial {
+            self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });
+            let denied = Denied { epoch: ask.epoch, promised, why };
+            self.send(link, Kind::Denied, ask.epoch, SessionId::NONE, &codec::encode(&denied), None);
+            return;
+        }
+        if ask.sounding {
+            let promise = self.promise(ask.epoch, true);
+            self.send(link, Kind::Promise, ask.epoch, SessionId::NONE, &codec::encode(&promise), None);
+            return;
+        }
+        self.heard_of(ask.epoch);
+        // It flushes its log first, then its promise.
+        self.flush_to = self.flush_to.max(self.log.end());
+        self.promising = Some(PendingPromise { link, epoch: ask.epoch, stored: false });
+        #[cfg(feature = "bait")]
+        if self.setup.bait == Some(crate::bait::Bait::PromiseNotDurable) {
+            self.change_superblock(Safety::Twice, Told::Nothing, |superblock| {
+                superblock.promised = ask.epoch
+            });
+            self.on_promise_stored(link, ask.epoch);
+            return;
+        }
+        // Invariant: promise-is-durable-first. Both copies, one after the other, before it is told.
+        self.change_superblock(Safety::Twice, Told::Promise { link, epoch: ask.epoch }, |superblock| {
+            assert!(superblock.promised <= ask.epoch, "Invariant: promised-never-falls.");
+            superblock.promised = ask.epoch;
+        });
+    }
+
+    fn hears_a_primary(&self) -> bool {
+        self.feed.is_some() || self.primary.as_ref().is_some_and(|primary| primary.serving)
+    }
+
+    /// What we say with a promise.
+    pub(crate) fn promise(&self, epoch: Epoch, sounding: bool) -> Promise {
+        let end = self.log.durable();
+        Promise {
+            epoch,
+            sounding,
+            lineage: lineage::newest(lineage::below(&self.lineage, end)).to_vec(),
+            log: LsnRange::new(self.log.start(), end),
+            tail_epoch: self.log.epoch_before(end).unwrap_or(Epoch::ZERO),
+            tail_chain: self.log.chain_at(end).unwrap_or_default(),
+            lossy: self.scribe.content().lossy,
+        }
+    }
+
+    /// A higher epoch than that of our reign, our feed or our candidacy: they are over.
+    pub(crate) fn heard_of(&mut self, epoch: Epoch) {
+        if let Some(primary) = self.primary.as_ref().filter(|primary| primary.epoch < epoch) {
+            let ended = primary.epoch;
+            self.notice(Notice::SteppedDown { epoch: ended, promised: epoch });
+            self.abdicate(Refusal::NotPrimary);
+        }
+        if self.feed.as_ref().is_some_and(|feed| feed.epoch < epoch) {
+            self.end_feed("a higher epoch was promised");
+        }
+        if self.candidate.as_ref().is_some_and(|candidate| candidate.epoch < epoch) {
+            self.candidate_beaten(epoch);
+        }
+    }
+
+    /// The promise is in both superblocks.
+    pub(crate) fn on_promise_stored(&mut self, link: LinkId, epoch: Epoch) {
+        if let Some(pending) = self.promising.as_mut().filter(|p| p.link == link && p.epoch == epoch) {
+            pending.stored = true;
+        }
+        self.speak_promise();
+    }
+
+    /// Speak a promise once it and all that the log holds are durable.
+    pub(crate) fn speak_promise(&mut self) {
+        let Some(pending) = self.promising else { return };
+        if !pending.stored || !self.log_is_settled_on_disk() {
+            return;
+        }
+        self.promising = None;
+        if !self.links.contains_key(&pending.link) || self.promised() != pending.epoch {
+            return;
+        }
+        let promise = self.promise(pending.epoch, false);
+        self.notice(Notice::Promised { epoch: pending.epoch });
+        self.send(
+            pending.link,
+            Kind::Promise,
+            pending.epoch,
+            SessionId::NONE,
+            &codec::encode(&promise),
+            None,
+        );
+    }
+
+    /// Whether nothing is on its way to the log, and all of it is on stable storage.
+    pub(crate) fn log_is_settled_on_disk(&self) -> bool {
+        self.appender.is_idle() && self.log.durable() == self.log.end() && !self.flushing
+    }
+
+    /// The candidate that we promised to wants records of ours.
+    pub(crate) fn on_fetch(&mut self, link: LinkId, epoch: Epoch, fetch: Fetch) -> Result<(), Violation> {
+        let held = LsnRange::new(self.log.start(), self.log.durable());
+        if epoch != self.promised()
+            || fetch.from < held.start
+            || fetch.to > held.end
+            || fetch.from >= fetch.to
+        {
+            return Err(Violation::OutOfTurn { state: "promised", event: "Fetch" });
+        }
+        let records = fetch.to.since(fetch.from).min(FETCH_RECORDS_MAX);
+        self.fetch_read(link, fetch.from, records);
+        Ok(())
+    }
+
+    /// Read records for a candidate: one read of as many bodies as fit.
+    fn fetch_read(&mut self, link: LinkId, first: seawall_wal::names::Lsn, records: u64) {
+        let (what, records) = self.read_of_records(first, records);
+        match what {
+            Some(what) => self.disk(Purpose::FetchRead { link, first, records }, what),
+            None => self.send_fetched(link, first, records, None),
+        }
+    }
+
+    /// The bodies for a candidate came.
+    pub(crate) fn on_fetch_read(
+        &mut self,
+        link: LinkId,
+        first: seawall_wal::names::Lsn,
+        records: u64,
+        result: Result<DiskDone, DiskError>,
+    ) {
+        match result {
+            Ok(DiskDone::Read { buf, crcs }) => {
+                if self.links.contains_key(&link) && self.bodies_match(first, records, &crcs) {
+                    self.send_fetched(link, first, records, Some(buf));
+                } else {
+                    // The log is damaged where it was asked: the candidate must look elsewhere.
+                    self.disconnect(link);
+                }
+                self.release(buf);
+            }
+            Ok(other) => panic!("a read was answered with {other:?}"),
+            Err(_) => self.disconnect(link),
+        }
+    }
+
+    fn send_fetched(
+        &mut self,
+        link: LinkId,
+        first: seawall_wal::names::Lsn,
+        records: u64,
+        bodies: Option<crate::io::Buf>,
+    ) {
+        let epoch = self.promised();
+        let settled = self.settled;
+        let mut at = 0;
+        let mut lsn = first;
+        for _ in 0..records {
+            let Some(header) = self.header(lsn) else { return self.disconnect(link) };
+            let blocks = u32::try_from(header.body.len()).expect("a body is small");
+            let payload = bodies.filter(|_| blocks > 0).map(|buf| buf.part(at, blocks));
+            at += blocks;
+            let meta = seawall_sender::feed::Append::encode(settled, &header);
+            self.send(link, Kind::Fetched, epoch, SessionId::NONE, &meta, payload);
+            lsn = lsn.next();
+        }
+        let end = codec::encode(&FetchEnd { to: lsn });
+        self.send(link, Kind::FetchEnd, epoch, SessionId::NONE, &end, None);
+    }
+
+    /// Whether a replica may be asked for a promise.
+    pub(crate) fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.setup.member(replica).is_some_and(|member| member.voter)
+    }
+}

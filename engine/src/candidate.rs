@@ -1,0 +1,501 @@
+//! A candidacy: sound a majority, promise oneself, ask for promises, take the best history among them, reign.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use seawall_recovery::lineage;
+use seawall_sender::codec;
+use seawall_sender::feed::Append;
+use seawall_sender::frame::Kind;
+use seawall_sender::greeting::Hello;
+use seawall_sender::receiver::Receiver;
+use seawall_sender::session_id::SessionId;
+use seawall_sender::time::Instant;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, ReplicaId};
+use seawall_wal::record::Kind as RecordKind;
+
+use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, is_elected};
+use crate::core::{Core, Told};
+use crate::io::{Answered, CommandId, LinkId, Payload};
+use crate::link::LinkUse;
+use crate::notice::Notice;
+use crate::primary::Primary;
+use crate::scribe::Safety;
+
+/// Rounds that an operator waits for.
+const ROUNDS_FOR_OPERATOR: u32 = 4;
+/// Rest after a failed round, times the number of rounds, at most eight times.
+const REST: Duration = Duration::from_millis(300);
+
+/// How far a candidacy has come.
+#[derive(Debug)]
+enum Stage {
+    /// Until the next round.
+    Resting { until: Instant },
+    /// Asking who would promise; we have promised nothing ourselves.
+    Sounding { willing: Vec<ReplicaId>, until: Instant },
+    /// Our own promise is on its way to the disk, or durable; the others are asked after that.
+    Asking { own: bool, promises: BTreeMap<ReplicaId, Promise>, until: Instant },
+    /// Taking the best log of a majority.
+    Fetching { link: LinkId, to: Lsn, receiver: Receiver, lineage: Vec<LineageRow>, until: Instant },
+    /// Primary; its start has not committed.
+    Won,
+}
+
+/// A replica that wants to be primary.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) epoch: Epoch,
+    stage: Stage,
+    command: Option<CommandId>,
+    rounds: u32,
+    /// The highest promise that a refusal named.
+    highest: Epoch,
+    links: BTreeMap<ReplicaId, LinkId>,
+    why: String,
+}
+
+impl Candidate {
+    /// When it must act by itself.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Resting { until }
+            | Stage::Sounding { until, .. }
+            | Stage::Asking { until, .. }
+            | Stage::Fetching { until, .. } => Some(*until),
+            Stage::Won => None,
+        }
+    }
+}
+
+impl Core {
+    /// An operator wants this replica to be primary.
+    pub(crate) fn on_promote(&mut self, id: CommandId) {
+        if let Some(primary) = self.primary.as_ref().filter(|primary| primary.serving) {
+            let epoch = primary.epoch;
+            self.answer(id, Ok(Answered::Promoted(alloc::format!("{epoch}"))));
+        } else if !self.is_voter(self.me()) {
+            self.answer(id, Err("this replica is not a voter: it can't be primary".into()));
+        } else if !self.base_complete() {
+            // Invariant: rebuilding-never-votes.
+            self.answer(
+                id,
+                Err("this replica's own copy is not whole (blank or rebuilding): promote another one".into()),
+            );
+        } else if self.drain.is_some() || self.drained {
+            self.answer(id, Err("this replica is shutting down".into()));
+        } else if let Some(candidate) = self.candidate.as_mut() {
+            if let Some(before) = candidate.command.replace(id) {
+                self.answer(before, Err("another promotion was asked for".into()));
+            }
+        } else {
+            self.campaign(Some(id));
+        }
+    }
+
+    /// Ask for promises, once or (without an operator) until somebody reigns.
+    pub(crate) fn campaign(&mut self, command: Option<CommandId>) {
+        let candidate = Candidate {
+            epoch: Epoch::ZERO,
+            stage: Stage::Resting { until: self.now },
+            command,
+            rounds: 0,
+            highest: Epoch::ZERO,
+            links: BTreeMap::new(),
+            why: String::new(),
+        };
+        self.candidate = Some(candidate);
+        self.begin_round();
+    }
+
+    fn begin_round(&mut self) {
+        let me = self.me();
+        let used = self.promised().max(self.scribe.content().campaigned);
+        let until = self.now.after(self.setup.limits.candidacy_round);
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        // A restarted process never campaigns for an epoch that it used before.
+        candidate.epoch = used.max(candidate.highest).successor(me);
+        candidate.rounds += 1;
+        candidate.stage = Stage::Sounding { willing: alloc::vec![me], until };
+        let epoch = candidate.epoch;
+        self.notice(Notice::Campaigning { epoch });
+        let others: Vec<(ReplicaId, String)> = self
+            .setup
+            .members
+            .iter()
+            .filter(|member| member.voter && member.replica != me)
+            .map(|member| (member.replica, member.address.clone()))
+            .collect();
+        for (replica, address) in others {
+            let link = self.connect(replica, address, LinkUse::Candidacy { replica, welcomed: false });
+            if let Some(candidate) = self.candidate.as_mut() {
+                candidate.links.insert(replica, link);
+            }
+        }
+        self.count_willing();
+    }
+
+    /// A connection of the candidacy is open.
+    pub(crate) fn candidacy_connected(&mut self, link: LinkId, replica: ReplicaId) {
+        let hello = Hello::new(&self.identity(), replica);
+        self.send(link, Kind::Hello, Epoch::ZERO, SessionId::NONE, &codec::encode(&hello), None);
+    }
+
+    /// A voter said who it is.
+    pub(crate) fn candidacy_welcomed(&mut self, link: LinkId) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let sounding = match &candidate.stage {
+            Stage::Sounding { .. } => true,
+            Stage::Asking { own: true, .. } => false,
+            // It is asked when our own promise is durable; or no more.
+            Stage::Asking { own: false, .. }
+            | Stage::Resting { .. }
+            | Stage::Fetching { .. }
+            | Stage::Won => return,
+        };
+        self.ask(link, sounding);
+    }
+
+    fn ask(&mut self, link: LinkId, sounding: bool) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let epoch = candidate.epoch;
+        let ask = Ask { epoch, sounding, planned: candidate.command.is_some() };
+        self.send(link, Kind::Ask, epoch, SessionId::NONE, &codec::encode(&ask), None);
+    }
+
+    /// A promise, or the word that it would be given.
+    pub(crate) fn on_promise(&mut self, replica: ReplicaId, promise: Promise) {
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        if promise.epoch != candidate.epoch {
+            return;
+        }
+        match &mut candidate.stage {
+            Stage::Sounding { willing, .. } if promise.sounding => {
+                if !willing.contains(&replica) {
+                    willing.push(replica);
+                }
+                self.count_willing();
+            }
+            Stage::Asking { promises, .. } if !promise.sounding => {
+                promises.insert(replica, promise);
+                self.count_promises();
+            }
+            // Late answers of a stage that is over.
+            Stage::Sounding { .. }
+            | Stage::Asking { .. }
+            | Stage::Resting { .. }
+            | Stage::Fetching { .. }
+            | Stage::Won => {}
+        }
+    }
+
+    fn count_willing(&mut self) {
+        let majority = crate::commit::majority(self.setup.voters());
+        let until = self.now.after(self.setup.limits.candidacy_round);
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        let Stage::Sounding { willing, .. } = &candidate.stage else { return };
+        if willing.len() < majority {
+            return;
+        }
+        let epoch = candidate.epoch;
+        candidate.stage = Stage::Asking { own: false, promises: BTreeMap::new(), until };
+        if self.feed.is_some() {
+            self.end_feed("this replica campaigns");
+        }
+        self.flush_to = self.flush_to.max(self.log.end());
+        // Invariant: promise-is-durable-first.
+        self.change_superblock(Safety::Twice, Told::OwnPromise { epoch }, |superblock| {
+            assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
+            superblock.promised = epoch;
+            superblock.campaigned = epoch;
+        });
+    }
+
+    /// Our own promise is durable: ask the others.
+    pub(crate) fn on_own_promise_stored(&mut self, stored: Epoch) {
+        let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == stored) else {
+            return;
+        };
+        let Stage::Asking { own, .. } = &mut candidate.stage else { return };
+        *own = true;
+        let links: Vec<LinkId> = candidate.links.values().copied().collect();
+        for link in links {
+            if matches!(self.links.get(&link), Some(LinkUse::Candidacy { welcomed: true, .. })) {
+                self.ask(link, false);
+            }
+        }
+        self.count_promises();
+    }
+
+    /// Own log durable, own promise durable, promises of enough others: take the best history.
+    fn count_promises(&mut self) {
+        let voters = self.setup.voters();
+        let me = self.me();
+        let ready = self.log_is_settled_on_disk();
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let Stage::Asking { own: true, promises, .. } = &candidate.stage else { return };
+        if !ready {
+            return;
+        }
+        let ours = self.promise(candidate.epoch, false);
+        let lossy = promises.values().chain([&ours]).filter(|promise| promise.lossy).count();
+        if !is_elected(promises.len() + 1 - lossy, lossy, voters) {
+            return;
+        }
+        // Ranked by (epoch of the last durable record, end of the durable log) alone; we ourselves win a tie.
+        let mut best: (ReplicaId, &Promise) = (me, &ours);
+        for (replica, promise) in promises {
+            if (promise.tail_epoch, promise.log.end) > (best.1.tail_epoch, best.1.log.end) {
+                best = (*replica, promise);
+            }
+        }
+        if best.0 == me {
+            self.reign();
+            return;
+        }
+        let (holder, promise) = (best.0, best.1.clone());
+        self.adopt_from(holder, &promise);
+    }
+
+    /// Drop what left the best history, then fetch what we lack of it.
+    fn adopt_from(&mut self, holder: ReplicaId, best: &Promise) {
+        let fork = lineage::fork(&self.lineage, self.log.end(), &best.lineage, best.log.end);
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let epoch = candidate.epoch;
+        let link = candidate.links.get(&holder).copied().filter(|link| self.links.contains_key(link));
+        let Some(link) = link else { return self.round_failed("the holder of the best log is out of reach") };
+        // Invariant: cut-only-above-checkpoint.
+        if fork < best.log.start || fork < self.taken || fork < self.checkpoint() {
+            let why = alloc::format!(
+                "the best log is that of {holder}, and this replica is too far from it to adopt it: promote {holder}"
+            );
+            return self.round_failed(&why);
+        }
+        if fork < self.log.end() {
+            self.cut_tail(fork, Told::Nothing);
+        }
+        self.notice(Notice::AdoptingLog { holder, from: fork, to: best.log.end });
+        let last = self.log.tail_epoch();
+        let receiver = Receiver::new(
+            SessionId::NONE,
+            epoch,
+            fork,
+            self.log.tail_chain(),
+            last,
+            self.setup.volume_blocks,
+        );
+        let until = self.now.after(self.setup.limits.candidacy_round);
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        let (to, lineage) = (best.log.end, best.lineage.clone());
+        candidate.stage = Stage::Fetching { link, to, receiver, lineage, until };
+        let fetch = codec::encode(&Fetch { from: fork, to });
+        self.send(link, Kind::Fetch, epoch, SessionId::NONE, &fetch, None);
+    }
+
+    /// A record of the best log.
+    pub(crate) fn on_fetched(
+        &mut self,
+        from: LinkId,
+        epoch: Epoch,
+        append: Append,
+        payload: Option<Payload>,
+    ) -> Result<(), Violation> {
+        let volume = self.setup.volume;
+        let until = self.now.after(self.setup.limits.candidacy_round);
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.epoch == epoch);
+        let Some(Stage::Fetching { link, receiver, until: deadline, .. }) = candidate.map(|c| &mut c.stage)
+        else {
+            self.drop_payload(payload);
+            return Ok(());
+        };
+        if *link != from {
+            self.drop_payload(payload);
+            return Ok(());
+        }
+        *deadline = until;
+        let crcs: &[_] = payload.as_ref().map_or(&[], |payload| &payload.crcs);
+        if let Err(violation) = receiver.on_append(epoch, SessionId::NONE, &append.record, crcs, volume) {
+            self.drop_payload(payload);
+            return Err(violation);
+        }
+        let body = payload.map(|payload| payload.buf);
+        if self.append(append.record, body).is_err() {
+            if let Some(body) = body {
+                self.release(body);
+            }
+            self.space_wanted();
+            self.round_failed("the log is full: what is settled must go home first");
+        }
+        Ok(())
+    }
+
+    /// The holder sent what it could at once.
+    pub(crate) fn on_fetch_end(&mut self, from: LinkId, end: FetchEnd) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let epoch = candidate.epoch;
+        let Stage::Fetching { link, to, .. } = &candidate.stage else { return };
+        if *link == from && end.to < *to && end.to == self.log.end() {
+            let fetch = codec::encode(&Fetch { from: end.to, to: *to });
+            self.send(from, Kind::Fetch, epoch, SessionId::NONE, &fetch, None);
+        }
+        self.candidate_progressed();
+    }
+
+    /// Our own log moved.
+    pub(crate) fn candidate_progressed(&mut self) {
+        let settled_on_disk = self.log_is_settled_on_disk();
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        match &candidate.stage {
+            Stage::Asking { .. } => self.count_promises(),
+            Stage::Fetching { to, lineage, .. } => {
+                self.flush_to = self.flush_to.max(self.log.end());
+                if self.log.end() == *to && settled_on_disk {
+                    self.lineage = lineage::below(lineage, self.log.end()).to_vec();
+                    self.reign();
+                }
+            }
+            Stage::Resting { .. } | Stage::Sounding { .. } | Stage::Won => {}
+        }
+    }
+
+    /// History is complete and durable: begin to write in the new epoch.
+    fn reign(&mut self) {
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        candidate.stage = Stage::Won;
+        let epoch = candidate.epoch;
+        let links: Vec<LinkId> = core::mem::take(&mut candidate.links).into_values().collect();
+        for link in links {
+            self.disconnect(link);
+        }
+        // Invariant: one-primary-per-epoch.
+        assert!(self.promised() == epoch && epoch.replica == self.me(), "only the promised one reigns");
+        let first = self.log.end();
+        self.primary = Some(Primary::new(epoch, first));
+        let header = self.next_header(RecordKind::EpochStart, Extent::default(), Vec::new());
+        if self.append(header, None).is_err() {
+            self.primary = None;
+            self.space_wanted();
+            self.round_failed("the log has no room for an epoch's start");
+            return;
+        }
+        self.flush_to = self.flush_to.max(self.log.end());
+        self.lineage.push(LineageRow { epoch, first });
+        self.notice(Notice::Reigning { epoch, first });
+        self.lanes_due();
+        self.weigh();
+    }
+
+    /// The epoch's start has committed.
+    pub(crate) fn campaign_won(&mut self, epoch: Epoch) {
+        let Some(candidate) = self.candidate.take() else { return };
+        if let Some(id) = candidate.command {
+            self.answer(id, Ok(Answered::Promoted(alloc::format!("{epoch}"))));
+        }
+    }
+
+    /// No promise.
+    pub(crate) fn on_denied(&mut self, replica: ReplicaId, denied: Denied) {
+        let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == denied.epoch)
+        else {
+            return;
+        };
+        if matches!(candidate.stage, Stage::Won | Stage::Fetching { .. }) {
+            return;
+        }
+        candidate.highest = candidate.highest.max(denied.promised);
+        candidate.why = alloc::format!("{replica} refused: {}", denied.why.name());
+        // Whether a majority can still come about is for the deadline to say; a lone refusal is not the end.
+        if denied.promised > candidate.epoch || denied.why == crate::ballot::Denial::LivePrimary {
+            let why = candidate.why.clone();
+            self.round_failed(&why);
+        }
+    }
+
+    /// A higher epoch than the one that we ask for.
+    pub(crate) fn candidate_beaten(&mut self, epoch: Epoch) {
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        candidate.highest = candidate.highest.max(epoch);
+        self.candidate_ends("another replica was promised a higher epoch");
+    }
+
+    fn round_failed(&mut self, why: &str) {
+        let (now, me) = (self.now, self.me());
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        let (epoch, promised) = (candidate.epoch, candidate.highest);
+        let links: Vec<LinkId> = core::mem::take(&mut candidate.links).into_values().collect();
+        candidate.why = why.into();
+        let operator = candidate.command.is_some();
+        let rounds = candidate.rounds;
+        // Different replicas rest for different times, so that two of them do not meet for ever.
+        let spread = u32::try_from((me.0 ^ u64::from(rounds).wrapping_mul(0x9e37_79b9)) % 7).unwrap_or(0);
+        let rest = REST * (rounds.min(8) + spread);
+        candidate.stage = Stage::Resting { until: now.after(rest) };
+        for link in links {
+            self.disconnect(link);
+        }
+        self.notice(Notice::CampaignFailed { epoch, promised });
+        if operator && rounds >= ROUNDS_FOR_OPERATOR {
+            self.candidate_ends(why);
+        }
+    }
+
+    /// The candidacy is over without a reign.
+    pub(crate) fn candidate_ends(&mut self, why: &str) {
+        let Some(candidate) = self.candidate.take() else { return };
+        for link in candidate.links.into_values() {
+            self.disconnect(link);
+        }
+        if let Some(id) = candidate.command {
+            let why = if candidate.why.is_empty() { why } else { &candidate.why };
+            self.answer(id, Err(alloc::format!("not promoted: {why}")));
+        }
+    }
+
+    /// A connection of the candidacy is gone.
+    pub(crate) fn candidacy_lost(&mut self, link: LinkId, replica: ReplicaId) {
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        if candidate.links.get(&replica) == Some(&link) {
+            candidate.links.remove(&replica);
+        }
+        let fetching = matches!(&candidate.stage, Stage::Fetching { link: used, .. } if *used == link);
+        if fetching {
+            return self.round_failed("the holder of the best log went away");
+        }
+        // Who has answered counts although it is gone; who is connected may still answer.
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let answered: Vec<ReplicaId> = match &candidate.stage {
+            Stage::Sounding { willing, .. } => willing.clone(),
+            Stage::Asking { promises, .. } => promises.keys().copied().chain([self.me()]).collect(),
+            Stage::Resting { .. } | Stage::Fetching { .. } | Stage::Won => return,
+        };
+        let open = candidate.links.keys().filter(|replica| !answered.contains(replica)).count();
+        if answered.len() + open < crate::commit::majority(self.setup.voters()) {
+            self.round_failed("too few voters can be reached");
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn candidate_tick(&mut self) {
+        let now = self.now;
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        if candidate.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        match &candidate.stage {
+            Stage::Resting { .. } => self.begin_round(),
+            Stage::Sounding { .. } => self.round_timed_out("no majority answered"),
+            Stage::Asking { .. } => self.round_timed_out("no majority promised"),
+            Stage::Fetching { .. } => self.round_failed("the holder of the best log fell silent"),
+            Stage::Won => {}
+        }
+    }
+
+    fn round_timed_out(&mut self, why: &str) {
+        let refused = self.candidate.as_ref().map(|candidate| candidate.why.clone()).unwrap_or_default();
+        let why = if refused.is_empty() { why.into() } else { alloc::format!("{why}; {refused}") };
+        self.round_failed(&why);
+    }
+}

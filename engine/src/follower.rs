@@ -1,0 +1,477 @@
+//! A replica that follows a primary: greeted, told what to make true, then fed.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use seawall_recovery::facts::Facts;
+use seawall_recovery::lineage;
+use seawall_recovery::messages::{Begin, BeginPlan, Begun, Greet, Refusal, Refuse};
+use seawall_sender::codec;
+use seawall_sender::feed::{Ack, Append, Pulse, PulseAck};
+use seawall_sender::frame::Kind;
+use seawall_sender::receiver::Receiver;
+use seawall_sender::session_id::SessionId;
+use seawall_sender::time::Instant;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Epoch, Lsn, LsnRange};
+use seawall_wal::overlay::Overlay;
+use seawall_wal::record::RecordHeader;
+use seawall_wal::superblock::BaseState;
+
+use crate::base_lane::Copy as BaseCopy;
+use crate::core::{Core, Told};
+use crate::io::{Buf, LinkId, Payload};
+use crate::notice::Notice;
+use crate::scribe::Safety;
+
+/// How far a feed is.
+#[derive(Clone, PartialEq, Debug)]
+enum Stage {
+    /// The primary greeted us; our promise and our log are on their way to the disk.
+    Greeted { promised: bool },
+    /// Our facts are told.
+    Told,
+    /// The plan is known, and waits for a checkpoint to end.
+    Planned { begin: Begin },
+    /// The plan is on its way to the disk.
+    Beginning { begin: Begin },
+    /// Records come.
+    Fed { receiver: Receiver },
+}
+
+/// The feed of one session.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    pub(crate) link: LinkId,
+    pub(crate) session: SessionId,
+    pub(crate) epoch: Epoch,
+    stage: Stage,
+    /// Records that found no room in the log; bounded by the sender's window.
+    parked: VecDeque<(RecordHeader, Option<Buf>)>,
+    pub(crate) heard: Instant,
+    told: Option<Ack>,
+    /// A lossy replica is lossy no more when durable below here.
+    target: Lsn,
+    /// The base lane of a rebuild.
+    pub(crate) base: Option<BaseCopy>,
+}
+
+impl Feed {
+    /// Whether records come.
+    pub(crate) fn is_fed(&self) -> bool {
+        matches!(self.stage, Stage::Fed { .. })
+    }
+}
+
+impl Core {
+    /// Whether a frame belongs to the present feed.
+    pub(crate) fn is_fed_by(&self, link: LinkId, epoch: Epoch, session: SessionId) -> bool {
+        // Invariant: stale-session-changes-nothing.
+        self.feed
+            .as_ref()
+            .is_some_and(|feed| feed.link == link && feed.session == session && feed.epoch == epoch)
+    }
+
+    /// A message of a session that is over.
+    pub(crate) fn on_stale(&mut self, link: LinkId, session: SessionId) {
+        self.notice(Notice::Stale { session });
+        let refuse = Refuse { promised: self.promised(), why: Refusal::Promised };
+        let refuse = if self.feed.as_ref().is_some_and(|feed| feed.link == link) {
+            Refuse { why: Refusal::PlanOutdated, ..refuse }
+        } else {
+            refuse
+        };
+        let epoch = self.promised();
+        self.send(link, Kind::Refuse, epoch, session, &codec::encode(&refuse), None);
+    }
+
+    fn refuse_session(&mut self, link: LinkId, epoch: Epoch, session: SessionId, why: Refusal) {
+        let refuse = Refuse { promised: self.promised(), why };
+        self.send(link, Kind::Refuse, epoch, session, &codec::encode(&refuse), None);
+    }
+
+    /// A primary opens a session.
+    pub(crate) fn on_greet(&mut self, link: LinkId, greet: Greet) {
+        let Greet { session, epoch, .. } = greet;
+        let promised = self.promised();
+        if self.fault.is_some() {
+            return self.refuse_session(link, epoch, session, Refusal::Faulted);
+        }
+        if self.drain.is_some() || self.drained {
+            return self.refuse_session(link, epoch, session, Refusal::ShuttingDown);
+        }
+        // The epoch is checked before anything else is looked at.
+        if epoch < promised || (epoch == promised && self.primary.is_some()) {
+            return self.refuse_session(link, epoch, session, Refusal::Promised);
+        }
+        if self.feed.as_ref().is_some_and(|feed| feed.epoch == epoch && feed.session >= session) {
+            return self.on_stale(link, session);
+        }
+        self.heard_of(epoch);
+        self.candidate_ends("a primary greeted this replica");
+        self.end_feed("a newer session took its place");
+        let above = epoch > promised;
+        self.feed = Some(Feed {
+            link,
+            session,
+            epoch,
+            stage: Stage::Greeted { promised: !above },
+            parked: VecDeque::new(),
+            heard: self.now,
+            told: None,
+            target: Lsn::ZERO,
+            base: None,
+        });
+        self.flush_to = self.flush_to.max(self.log.end());
+        if above {
+            // Invariant: promise-is-durable-first. The epoch is on both superblocks before it is answered.
+            self.change_superblock(Safety::Twice, Told::Greeted { session }, |superblock| {
+                assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
+                superblock.promised = epoch;
+            });
+        }
+        self.follower_progressed();
+    }
+
+    /// The primary's epoch is on both superblocks.
+    pub(crate) fn on_greeted_stored(&mut self, session: SessionId) {
+        if let Some(feed) = self.feed.as_mut().filter(|feed| feed.session == session)
+            && let Stage::Greeted { promised } = &mut feed.stage
+        {
+            *promised = true;
+        }
+        self.follower_progressed();
+    }
+
+    /// Our log, promise or checkpoint moved: say what may be said now.
+    pub(crate) fn follower_progressed(&mut self) {
+        self.speak_promise();
+        let on_disk = self.log_is_settled_on_disk();
+        let calm = !self.mover.is_active() && !self.base_writes_in_flight();
+        let Some(feed) = self.feed.as_ref() else { return };
+        match &feed.stage {
+            Stage::Greeted { promised: true } if on_disk && !self.base_writes_in_flight() => {
+                self.tell_facts()
+            }
+            Stage::Planned { begin } if calm => {
+                let begin = begin.clone();
+                self.make_true(begin);
+            }
+            Stage::Fed { .. } => {
+                self.unpark();
+                self.acknowledge();
+                self.pump_base_copy();
+            }
+            Stage::Greeted { .. } | Stage::Told | Stage::Planned { .. } | Stage::Beginning { .. } => {}
+        }
+    }
+
+    fn tell_facts(&mut self) {
+        let superblock = self.scribe.content();
+        let end = self.log.durable();
+        let facts = Facts {
+            volume: superblock.volume,
+            replica: superblock.replica,
+            promised: superblock.promised,
+            lineage: lineage::newest(lineage::below(&self.lineage, end)).to_vec(),
+            log: LsnRange::new(self.log.start(), end),
+            tail_epoch: self.log.tail_epoch(),
+            tail_chain: self.log.tail_chain(),
+            checkpoint: self.checkpoint(),
+            base: superblock.base,
+            lossy: superblock.lossy,
+            boots: superblock.boots,
+        };
+        let Some(feed) = self.feed.as_mut() else { return };
+        feed.stage = Stage::Told;
+        let (link, epoch, session) = (feed.link, feed.epoch, feed.session);
+        self.send(link, Kind::Facts, epoch, session, &codec::encode(&facts), None);
+    }
+
+    /// The primary decided.
+    pub(crate) fn on_begin(&mut self, begin: Begin) -> Result<(), Violation> {
+        let Some(feed) = self.feed.as_mut() else { return Ok(()) };
+        feed.heard = self.now;
+        if feed.stage != Stage::Told {
+            return Err(Violation::OutOfTurn { state: "greeted or fed", event: "Begin" });
+        }
+        feed.stage = Stage::Planned { begin };
+        self.follower_progressed();
+        Ok(())
+    }
+
+    /// Make the primary's plan true of our log and base, durably.
+    fn make_true(&mut self, begin: Begin) {
+        let Some(feed) = self.feed.as_ref() else { return };
+        let (link, epoch, session) = (feed.link, feed.epoch, feed.session);
+        let from = begin.plan.feed_from();
+        let keeps_log = !matches!(begin.plan, BeginPlan::Rebuild { .. });
+        let refusal = if !keeps_log {
+            None
+        } else if from > self.log.end() || from < self.log.start() {
+            Some(Refusal::PlanOutdated)
+        } else if self.log.chain_at(from) != Some(begin.chain)
+            || self.log.epoch_before(from) != Some(begin.epoch_before)
+        {
+            Some(Refusal::ChainDiffers)
+        } else if from < self.log.end() && (from < self.checkpoint() || from < self.taken) {
+            // Invariant: cut-only-above-checkpoint.
+            Some(Refusal::CutBelowHome)
+        } else if matches!(begin.plan, BeginPlan::Feed { .. }) && from != self.log.end() {
+            Some(Refusal::PlanOutdated)
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
+            self.refuse_session(link, epoch, session, why);
+            return;
+        }
+        let name = match begin.plan {
+            BeginPlan::Feed { .. } => "feed",
+            BeginPlan::Cut { .. } => "cut",
+            BeginPlan::Rebuild { .. } => "rebuild",
+            BeginPlan::Resume { .. } => "resume",
+        };
+        self.notice(Notice::Following { epoch, session, plan: name });
+        self.lineage = begin.lineage.clone();
+        match begin.plan {
+            BeginPlan::Feed { .. } => self.change_superblock(Safety::Once, Told::Begun { session }, |_| {}),
+            BeginPlan::Cut { to } => self.cut_tail(to, Told::Begun { session }),
+            BeginPlan::Resume { cut, held, from } => {
+                self.notice(Notice::RebuildBegan { cut, from_block: held });
+                self.cut_tail(from, Told::Begun { session });
+            }
+            BeginPlan::Rebuild { cut } => {
+                self.notice(Notice::RebuildBegan { cut, from_block: 0 });
+                self.start_over(cut, &begin, session);
+            }
+        }
+        if let Some(feed) = self.feed.as_mut() {
+            feed.target = begin.target;
+            feed.base = begin
+                .plan
+                .base_from()
+                .map(|held| BaseCopy::new(self.setup.volume_blocks, held, self.log.start()));
+            feed.stage = Stage::Beginning { begin };
+        }
+        self.replay_settled();
+    }
+
+    /// A resumed base lane hears once more of every settled record that the log still holds.
+    fn replay_settled(&mut self) {
+        let mut lsn = self.log.start();
+        while lsn < self.taken {
+            let entry = self.log.entry(lsn).expect("the log is dense");
+            if !entry.extent.is_empty()
+                && let Some(copy) = self.feed.as_mut().and_then(|feed| feed.base.as_mut())
+            {
+                copy.on_settled(entry.extent);
+            }
+            lsn = lsn.next();
+        }
+    }
+
+    /// Drop the records from `to` on. They were never committed.
+    pub(crate) fn cut_tail(&mut self, to: Lsn, told: Told) {
+        let from = self.log.end();
+        // Invariant: cut-only-above-checkpoint.
+        assert!(to >= self.checkpoint() && to >= self.taken, "what is home or settled is never cut");
+        assert!(self.appender.is_idle(), "a cut waits for the appends before it");
+        if to < from {
+            let mark = self.log.cut(to);
+            self.lineage.retain(|row| row.first < to);
+            self.flush_to = self.flush_to.min(to);
+            self.rebuild_recent();
+            self.notice(Notice::TailCut { to, from });
+            self.change_superblock(Safety::Once, told, |superblock| superblock.cut = Some(mark));
+        } else {
+            self.change_superblock(Safety::Once, told, |_| {});
+        }
+    }
+
+    /// Forget everything: a rebuild from nothing.
+    fn start_over(&mut self, cut: Lsn, begin: &Begin, session: SessionId) {
+        let mark = self.log.reset(cut, begin.chain, begin.epoch_before);
+        let head = self.log.head();
+        self.flush_to = Lsn::ZERO;
+        self.recent = Overlay::new();
+        self.overlay = Overlay::new();
+        self.digests.wanted.clear();
+        (self.taken, self.settled, self.committed) = (cut, cut, cut);
+        self.mover.home = cut;
+        self.set_all_holes();
+        let row = lineage::row_before(&begin.lineage, cut);
+        let start = cut;
+        self.change_superblock(Safety::Once, Told::StartedOver { session, start }, |superblock| {
+            superblock.cut = Some(mark);
+            superblock.log_start = head;
+            superblock.checkpoint = cut;
+            superblock.base = BaseState::Rebuilding { cut, held: 0, lineage: row };
+        });
+    }
+
+    /// The plan is durable: the feed may come.
+    pub(crate) fn on_begun_stored(&mut self, session: SessionId) {
+        let volume_blocks = self.setup.volume_blocks;
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.session == session) else { return };
+        let Stage::Beginning { begin } = &feed.stage else { return };
+        let (from, settled) = (begin.plan.feed_from(), begin.settled);
+        let held = begin.plan.base_from().unwrap_or(volume_blocks);
+        assert_eq!(self.log.end(), from, "the feed goes on where the log ends");
+        let receiver = Receiver::new(
+            session,
+            feed.epoch,
+            from,
+            self.log.tail_chain(),
+            self.log.tail_epoch(),
+            volume_blocks,
+        );
+        feed.stage = Stage::Fed { receiver };
+        let (link, epoch) = (feed.link, feed.epoch);
+        let begun = codec::encode(&Begun { end: from, held });
+        self.send(link, Kind::Begun, epoch, session, &begun, None);
+        self.on_settled_told(session, settled);
+        self.acknowledge();
+    }
+
+    /// A record came.
+    pub(crate) fn on_append(&mut self, append: Append, payload: Option<Payload>) -> Result<(), Violation> {
+        let volume = self.setup.volume;
+        let now = self.now;
+        let Some(feed) = self.feed.as_mut() else { unreachable!("the frame is of the present feed") };
+        feed.heard = now;
+        let (epoch, session) = (feed.epoch, feed.session);
+        let judged = match &mut feed.stage {
+            Stage::Fed { receiver } => {
+                let crcs: &[_] = payload.as_ref().map_or(&[], |payload| &payload.crcs);
+                receiver.on_append(epoch, session, &append.record, crcs, volume)
+            }
+            Stage::Greeted { .. } | Stage::Told | Stage::Planned { .. } | Stage::Beginning { .. } => {
+                Err(Violation::OutOfTurn { state: "not fed", event: "Append" })
+            }
+        };
+        if let Err(violation) = judged {
+            self.drop_payload(payload);
+            return Err(violation);
+        }
+        let body = payload.map(|payload| payload.buf);
+        feed.parked.push_back((append.record, body));
+        self.unpark();
+        self.on_settled_told(session, append.settled);
+        #[cfg(feature = "bait")]
+        if self.setup.bait == Some(crate::bait::Bait::AckBeforeDisk) {
+            self.acknowledge();
+        }
+        Ok(())
+    }
+
+    /// Records join the log as far as it has room.
+    fn unpark(&mut self) {
+        while let Some((record, body)) = self.feed.as_mut().and_then(|feed| feed.parked.pop_front()) {
+            let (epoch, first, kind) = (record.epoch, record.lsn, record.kind);
+            match self.append(record, body) {
+                Ok(()) => {
+                    if kind == seawall_wal::record::Kind::EpochStart {
+                        self.lineage.push(seawall_wal::names::LineageRow { epoch, first });
+                    }
+                }
+                Err(record) => {
+                    if let Some(feed) = self.feed.as_mut() {
+                        feed.parked.push_front((record, body));
+                    }
+                    self.space_wanted();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let ack = self.ack();
+        let Some(feed) = self.feed.as_mut() else { return };
+        let Stage::Fed { .. } = feed.stage else { return };
+        if feed.told == Some(ack) {
+            return;
+        }
+        feed.told = Some(ack);
+        let (link, epoch, session, target) = (feed.link, feed.epoch, feed.session, feed.target);
+        self.send(link, Kind::Ack, epoch, session, &ack.encode(), None);
+        if self.scribe.content().lossy && ack.durable >= target {
+            self.change_superblock(Safety::Once, Told::Nothing, |superblock| superblock.lossy = false);
+        }
+    }
+
+    /// Our frontiers in the present feed.
+    fn ack(&self) -> Ack {
+        let received = match self.feed.as_ref().map(|feed| &feed.stage) {
+            Some(Stage::Fed { receiver }) => receiver.received(),
+            Some(Stage::Greeted { .. } | Stage::Told | Stage::Planned { .. } | Stage::Beginning { .. })
+            | None => self.log.end(),
+        };
+        #[cfg(feature = "bait")]
+        if self.setup.bait == Some(crate::bait::Bait::AckBeforeDisk) {
+            return Ack { received, written: received, durable: received, home: self.mover.home };
+        }
+        // Invariant: acked-never-past-log.
+        assert!(
+            self.log.durable() <= self.log.written() && self.log.written() <= received,
+            "frontiers are ordered"
+        );
+        Ack { received, written: self.log.written(), durable: self.log.durable(), home: self.mover.home }
+    }
+
+    /// The primary is there, and asks whether it still is our primary.
+    pub(crate) fn on_pulse(&mut self, pulse: Pulse) {
+        let now = self.now;
+        let Some(feed) = self.feed.as_mut() else { return };
+        feed.heard = now;
+        let (link, epoch, session) = (feed.link, feed.epoch, feed.session);
+        if feed.is_fed() {
+            self.flush_to = self.flush_to.max(pulse.flush_to);
+            self.on_settled_told(session, pulse.settled);
+        }
+        let ack = PulseAck { seq: pulse.seq, ack: self.ack() };
+        self.send(link, Kind::PulseAck, epoch, session, &ack.encode(), None);
+    }
+
+    /// The session is over; what it brought stays.
+    pub(crate) fn end_feed(&mut self, why: &'static str) {
+        let Some(feed) = self.feed.take() else { return };
+        for (_, body) in &feed.parked {
+            if let Some(body) = body {
+                self.release(*body);
+            }
+        }
+        if let Some(base) = feed.base {
+            for buf in base.into_bufs() {
+                self.release(buf);
+            }
+        }
+        let askers: Vec<Lsn> = self.digests.wanted.keys().copied().collect();
+        for at in askers {
+            self.digests.wanted.remove(&at);
+        }
+        let replica = feed.epoch.replica;
+        self.notice(Notice::SessionEnded { replica, session: feed.session, why });
+        self.disconnect(feed.link);
+    }
+
+    /// Time passed.
+    pub(crate) fn follower_tick(&mut self) {
+        let silence = self.setup.limits.silence_max;
+        let silent = self.feed.as_ref().is_some_and(|feed| feed.heard.after(silence) <= self.now);
+        if silent {
+            self.end_feed("the primary fell silent");
+        }
+        let now = self.now;
+        let late: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, used)| matches!(used, crate::link::LinkUse::Unknown { since } if since.after(silence) <= now))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in late {
+            self.disconnect(link);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a newly formatted or a wiped disk holds. Pure: the caller writes it.
+
+use alloc::vec::Vec;
+
+use seawall_wal::geometry::Geometry;
+use seawall_wal::log::Position;
+use seawall_wal::names::{Epoch, Lsn};
+use seawall_wal::superblock::{BaseState, Cut, Slot, Superblock};
+use seawall_wal::table::TableMark;
+
+use crate::io::Area;
+use crate::opening::members;
+use crate::setup::{Ack, Setup};
+
+/// The superblock of a replica at birth. All replicas of a new volume are born alike: everything is a hole.
+#[must_use]
+pub fn newborn(setup: &Setup, geometry: Geometry) -> Superblock {
+    Superblock {
+        sequence: 0,
+        volume: setup.volume,
+        replica: setup.replica,
+        geometry,
+        members: members(setup),
+        promised: Epoch::ZERO,
+        campaigned: Epoch::ZERO,
+        lineage: Vec::new(),
+        log_start: Position::ORIGIN,
+        checkpoint: Lsn::ZERO,
+        checkpoint_number: 0,
+        table: TableMark::default(),
+        cut: None,
+        base: BaseState::Complete,
+        clean: None,
+        boots: 0,
+        machine_boot: setup.machine_boot,
+        lossy: false,
+        ack_durable: setup.ack == Ack::Durable,
+    }
+}
+
+/// The superblock of a replica whose copy is thrown away. It keeps who it is and what it promised: what it said to
+/// candidates still binds it. Its log and its checksum table are void, and are to be zeroed by the caller.
+#[must_use]
+pub fn wiped(superblock: &Superblock) -> Superblock {
+    let generation =
+        superblock.cut.map_or(0, |cut| cut.generation).checked_add(1).expect("fewer than 2^32 cuts");
+    Superblock {
+        sequence: superblock.sequence,
+        lineage: Vec::new(),
+        log_start: Position::ORIGIN,
+        checkpoint: Lsn::ZERO,
+        table: TableMark::default(),
+        cut: Some(Cut { lsn: Lsn::ZERO, generation }),
+        base: BaseState::Blank,
+        clean: None,
+        ..superblock.clone()
+    }
+}
+
+/// The writes that put a superblock into both slots, in the order in which they are to be made: area, byte offset
+/// within it, bytes.
+#[must_use]
+pub fn both_slots(superblock: &Superblock) -> Vec<(Area, u64, Vec<u8>)> {
+    let mut writes = Vec::new();
+    let mut superblock = superblock.clone();
+    for _ in 0..2 {
+        superblock.sequence += 1;
+        let offset = Geometry::super_offset(Slot::of(superblock.sequence));
+        writes.push((Area::Super, offset, superblock.encode()));
+    }
+    writes
+}

@@ -1,0 +1,497 @@
+//! One peer as its primary sees it: the sender that remembers it for ever, and the session that serves it now.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use seawall_recovery::effect::Effect;
+use seawall_recovery::event::{Event, News, Superseder};
+use seawall_recovery::facts::{Facts, Ours};
+use seawall_recovery::messages::{Begin, Begun, Digest, Greet, Refuse};
+use seawall_recovery::plan;
+use seawall_recovery::progress::Estimator;
+use seawall_recovery::session::{Context, State};
+use seawall_sender::codec;
+use seawall_sender::feed::{Ack, PulseAck};
+use seawall_sender::frame::Kind;
+use seawall_sender::greeting::Hello;
+use seawall_sender::sender::{Limits as Window, Sender};
+use seawall_sender::session_id::SessionId;
+use seawall_sender::time::Instant;
+use seawall_sender::violation::Violation;
+use seawall_wal::log::Pin;
+use seawall_wal::names::{Crc, Epoch, Lsn, LsnRange, ReplicaId};
+
+use crate::base_lane::Source as BaseLane;
+use crate::core::Core;
+use crate::digest::Asker;
+use crate::io::{Buf, LinkId};
+use crate::link::LinkUse;
+use crate::notice::Notice;
+use crate::setup::{Limits, Peer};
+
+/// One peer.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) voter: bool,
+    address: String,
+    pub(crate) sender: Sender,
+    pub(crate) session: State,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) rule: &'static str,
+    pub(crate) last_end: &'static str,
+    /// What its disk proved to be home when it was last asked.
+    home: Lsn,
+    pin: Option<Pin>,
+    /// A read of old records for it is under way.
+    pub(crate) reading: bool,
+    pub(crate) base: Option<BaseLane>,
+    /// It hears of nothing settled above here before our digest at that LSN is asked for.
+    pub(crate) digest_at: Option<Lsn>,
+    /// Our digest, to be compared with its answer; and whether the session waits for that.
+    digest: Option<(Lsn, u128)>,
+    compares: bool,
+    pub(crate) estimator: Estimator,
+    pub(crate) began_at: Lsn,
+}
+
+impl Lane {
+    pub(crate) fn new(member: &Peer, limits: &Limits) -> Lane {
+        let window =
+            Window { window_records: limits.window_records as u64, window_bytes: limits.window_bytes };
+        Lane {
+            voter: member.voter,
+            address: member.address.clone(),
+            sender: Sender::new(member.replica, &window),
+            session: State::new(Instant::default()),
+            link: None,
+            rule: "none",
+            last_end: "none",
+            home: Lsn::ZERO,
+            pin: None,
+            reading: false,
+            base: None,
+            digest_at: None,
+            digest: None,
+            compares: false,
+            estimator: Estimator::new(),
+            began_at: Lsn::ZERO,
+        }
+    }
+
+    /// Whether its frontiers count for commit.
+    pub(crate) fn counts(&self) -> bool {
+        // Invariant: rebuilding-never-votes.
+        self.session.is_in_sync()
+    }
+}
+
+impl Core {
+    /// A reign begins: every peer is to be greeted at once.
+    pub(crate) fn lanes_due(&mut self) {
+        let now = self.now;
+        for lane in self.lanes.values_mut() {
+            lane.session = State::new(now);
+        }
+        self.lanes_tick();
+    }
+
+    /// Something happened to a peer's session.
+    pub(crate) fn lane_event(&mut self, replica: ReplicaId, event: Event) -> Option<Violation> {
+        let fresh = SessionId {
+            boot: self.scribe.content().boots,
+            count: self.sessions_begun.checked_add(1).expect("few"),
+        };
+        let context = Context {
+            replica,
+            fresh,
+            log: LsnRange::new(self.log.start(), self.log.end()),
+            settled: self.taken,
+            volume_blocks: self.setup.volume_blocks,
+            // A checkpoint that a restart broke off may have brought home what is only now settling again: until then
+            // home and table do not fit.
+            rebuild_allowed: self
+                .primary
+                .as_ref()
+                .is_some_and(|primary| primary.serving && self.taken > primary.first),
+            limits: &self.setup.limits.recovery,
+        };
+        let mut effects = Vec::new();
+        let now = self.now;
+        let lane = self.lanes.get_mut(&replica)?;
+        let (next, violation) = lane.session.drive(now, event, &context, &mut effects);
+        lane.session = next;
+        for effect in effects {
+            self.carry_out(replica, effect);
+        }
+        violation
+    }
+
+    fn news(&mut self, replica: ReplicaId, session: SessionId, news: News) -> Result<(), Violation> {
+        match self.lane_event(replica, Event::Session { session, news }) {
+            None => Ok(()),
+            Some(Violation::StaleSession { .. }) => {
+                self.notice(Notice::Stale { session });
+                Ok(())
+            }
+            // The session has ended itself already; its link is gone with it.
+            Some(violation) => {
+                self.notice(Notice::PeerViolated { violation });
+                Ok(())
+            }
+        }
+    }
+
+    fn carry_out(&mut self, replica: ReplicaId, effect: Effect) {
+        match effect {
+            Effect::Connect { session } => {
+                self.sessions_begun = session.count;
+                let address = self.lanes[&replica].address.clone();
+                let link = self.connect(replica, address, LinkUse::Session { replica, welcomed: false });
+                self.lane_mut(replica).link = Some(link);
+            }
+            Effect::SendHello { .. } => {
+                let hello = codec::encode(&Hello::new(&self.identity(), replica));
+                self.send_lane(replica, Kind::Hello, Epoch::ZERO, SessionId::NONE, &hello, None);
+            }
+            Effect::SendGreet { session } => {
+                let epoch = self.epoch();
+                let lineage = seawall_recovery::lineage::newest(&self.lineage).to_vec();
+                let log = LsnRange::new(self.log.start(), self.log.end());
+                let greet = codec::encode(&Greet { session, epoch, lineage, log, settled: self.settled });
+                self.send_lane(replica, Kind::Greet, epoch, session, &greet, None);
+            }
+            Effect::SendBegin { session, decision, plan, target } => {
+                let from = plan.feed_from();
+                self.pin_lane(replica, from);
+                let begin = self.with_ours(replica, |ours| Begin::of(plan, target, ours));
+                let lane = self.lane_mut(replica);
+                lane.rule = decision.rule.name();
+                lane.began_at = from;
+                lane.estimator = Estimator::new();
+                self.notice(Notice::Planned { replica, session, rule: decision.rule.name(), at: from });
+                self.send_lane(replica, Kind::Begin, self.epoch(), session, &codec::encode(&begin), None);
+            }
+            Effect::StartFeed { session, from } => {
+                let lane = self.lane_mut(replica);
+                let home = lane.home.min(from);
+                lane.sender.set_known(from, home).expect("what is home is in the log or below it");
+                lane.sender.begin(session, from);
+                self.want_pulse();
+            }
+            Effect::StartBase { held, .. } => {
+                let limit = self.setup.limits.base_extents;
+                let blocks = self.setup.volume_blocks;
+                self.lane_mut(replica).base = Some(BaseLane::new(blocks, held, limit));
+            }
+            Effect::SendBaseDone { session, frontier } => {
+                self.drop_base(replica);
+                let done = codec::encode(&seawall_recovery::messages::BaseDone { frontier });
+                self.send_lane(replica, Kind::BaseDone, self.epoch(), session, &done, None);
+            }
+            Effect::AskDigest { session, .. } => {
+                self.lane_mut(replica).compares = true;
+                self.plan_digest(replica, session);
+            }
+            Effect::CountVote { session, counts } => {
+                if counts {
+                    let at = self.lanes[&replica].sender.frontiers().durable;
+                    self.notice(Notice::InSync { replica, session, at });
+                }
+                self.weigh();
+            }
+            Effect::Disconnect { session, end, .. } => {
+                self.notice(Notice::SessionEnded { replica, session, why: end.name() });
+                let lane = self.lane_mut(replica);
+                lane.last_end = end.name();
+                if lane.sender.session() == Some(session) {
+                    lane.sender.end(session);
+                }
+                (lane.reading, lane.digest_at, lane.digest, lane.compares) = (false, None, None, false);
+                let (pin, link) = (lane.pin.take(), lane.link.take());
+                self.unpin(pin);
+                self.drop_base(replica);
+                if let Some(link) = link {
+                    self.disconnect(link);
+                }
+                self.digest_not_coming(replica);
+            }
+        }
+    }
+
+    pub(crate) fn lane_mut(&mut self, replica: ReplicaId) -> &mut Lane {
+        self.lanes.get_mut(&replica).expect("every other member has a lane")
+    }
+
+    /// The epoch of our reign.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.primary.as_ref().map_or(self.promised(), |primary| primary.epoch)
+    }
+
+    pub(crate) fn send_lane(
+        &mut self,
+        replica: ReplicaId,
+        kind: Kind,
+        epoch: Epoch,
+        session: SessionId,
+        meta: &[u8],
+        payload: Option<Buf>,
+    ) {
+        if let Some(link) = self.lanes.get(&replica).and_then(|lane| lane.link) {
+            self.send(link, kind, epoch, session, meta, payload);
+        }
+    }
+
+    fn pin_lane(&mut self, replica: ReplicaId, from: Lsn) {
+        let pin = self.log.pin(from);
+        let before = self.lane_mut(replica).pin.replace(pin);
+        self.unpin(before);
+    }
+
+    /// Lanes need the log only from what they are sent next.
+    pub(crate) fn refresh_pins(&mut self) {
+        let moved: Vec<(ReplicaId, Lsn)> = self
+            .lanes
+            .iter()
+            .filter_map(|(replica, lane)| {
+                Some((*replica, lane.sender.next()?)).filter(|_| lane.pin.is_some())
+            })
+            .collect();
+        for (replica, next) in moved {
+            self.pin_lane(replica, next);
+        }
+    }
+
+    /// The log can't wait for the peer that is furthest behind.
+    pub(crate) fn drop_laggard(&mut self) {
+        let laggard = self
+            .lanes
+            .iter()
+            .filter_map(|(replica, lane)| {
+                Some((lane.pin.as_ref()?.from(), *replica, lane.session.session()?))
+            })
+            .min_by_key(|(from, _, _)| *from);
+        let Some((pinned, replica, session)) = laggard else { return };
+        if pinned >= self.mover.home || self.log.pinned() != Some(pinned) {
+            return;
+        }
+        self.notice(Notice::RetentionExceeded { replica, pinned });
+        let _ = self.news(replica, session, News::RetentionSpent);
+    }
+
+    pub(crate) fn lane_connected(&mut self, link: LinkId, replica: ReplicaId) {
+        if let Some(session) = self.session_of(link, replica) {
+            let _ = self.news(replica, session, News::Connected);
+        }
+    }
+
+    pub(crate) fn lane_welcomed(&mut self, replica: ReplicaId) {
+        if let Some(session) = self.lanes.get(&replica).and_then(|lane| lane.session.session()) {
+            let _ = self.news(replica, session, News::Welcomed);
+        }
+    }
+
+    pub(crate) fn lane_lost(&mut self, link: LinkId, replica: ReplicaId) {
+        let Some(session) = self.session_of(link, replica) else { return };
+        // The link is dead already: there is nothing to close.
+        self.lane_mut(replica).link = None;
+        let _ = self.news(replica, session, News::Lost);
+    }
+
+    fn session_of(&self, link: LinkId, replica: ReplicaId) -> Option<SessionId> {
+        self.lanes.get(&replica).filter(|lane| lane.link == Some(link))?.session.session()
+    }
+
+    pub(crate) fn lane_superseded(&mut self, replica: ReplicaId) {
+        let _ = self.lane_event(replica, Event::Superseded { by: Superseder::Epoch });
+        let lane = self.lane_mut(replica);
+        lane.session = State::new(Instant::default());
+    }
+
+    /// What we know of ourselves, for a plan.
+    fn with_ours<T>(&self, peer: ReplicaId, judge: impl FnOnce(&Ours<'_>) -> T) -> T {
+        let chain_at = |lsn: Lsn| -> Option<Crc> { self.log.chain_at(lsn) };
+        judge(&Ours {
+            volume: self.setup.volume,
+            peer,
+            epoch: self.epoch(),
+            lineage: &self.lineage,
+            log: LsnRange::new(self.log.start(), self.log.end()),
+            tail_epoch: self.log.tail_epoch(),
+            settled: self.taken,
+            volume_blocks: self.setup.volume_blocks,
+            chain_at: &chain_at,
+        })
+    }
+
+    pub(crate) fn lane_facts(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        facts: &Facts,
+    ) -> Result<(), Violation> {
+        if facts.promised > self.epoch() {
+            self.heard_of(facts.promised);
+            return Ok(());
+        }
+        let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
+        lane.home = facts.checkpoint;
+        let trust = lane.session.trust();
+        let decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
+        if let Some(plan::Plan::Rebuild { cut, resume: None, .. }) = Some(decision.plan) {
+            self.lane_mut(replica).home = cut;
+        }
+        self.news(replica, session, News::Decided(decision))
+    }
+
+    pub(crate) fn lane_begun(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        begun: Begun,
+    ) -> Result<(), Violation> {
+        self.news(replica, session, News::Begun { end: begun.end, held: begun.held })
+    }
+
+    pub(crate) fn lane_acked(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        ack: Ack,
+    ) -> Result<(), Violation> {
+        let end = self.log.end();
+        let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
+        #[cfg(feature = "bait")]
+        let session = if self.setup.bait == Some(crate::bait::Bait::AcceptStaleSession) {
+            lane.sender.session().unwrap_or(session)
+        } else {
+            session
+        };
+        match lane.sender.on_acked(session, ack, end) {
+            Ok(moved) => {
+                let durable = lane.sender.frontiers().durable;
+                self.news(replica, session, News::Acked { durable })?;
+                if moved.durable || moved.written {
+                    self.weigh();
+                }
+                Ok(())
+            }
+            Err(Violation::StaleSession { .. }) => {
+                self.notice(Notice::Stale { session });
+                Ok(())
+            }
+            Err(violation) => self.news(replica, session, News::Violated { violation }),
+        }
+    }
+
+    pub(crate) fn lane_pulse_acked(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        ack: PulseAck,
+    ) -> Result<(), Violation> {
+        let current = self.lanes.get(&replica).and_then(|lane| lane.sender.session());
+        self.lane_acked(replica, session, ack.ack)?;
+        if current != Some(session) {
+            return Ok(());
+        }
+        let voters = self.setup.voters();
+        let votes = self.lanes.get(&replica).is_some_and(|lane| lane.voter && lane.base.is_none());
+        if votes && let Some(primary) = self.primary.as_mut() {
+            primary.pulses.on_answered(replica, ack.seq, voters);
+        }
+        self.serve();
+        Ok(())
+    }
+
+    pub(crate) fn lane_refused(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        refuse: Refuse,
+    ) -> Result<(), Violation> {
+        let current = self.lanes.get(&replica).and_then(|lane| lane.session.session());
+        let news = self.news(replica, session, News::Declined { why: refuse.why });
+        if current == Some(session) && refuse.promised > self.epoch() {
+            self.heard_of(refuse.promised);
+        }
+        news
+    }
+
+    pub(crate) fn lane_digest(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        theirs: Digest,
+    ) -> Result<(), Violation> {
+        let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
+        if lane.session.session() != Some(session) {
+            self.notice(Notice::Stale { session });
+            return Ok(());
+        }
+        let compared = lane.digest.take_if(|(at, _)| *at == theirs.at);
+        self.on_digest_for_question(replica, theirs.at, theirs.digest);
+        let lane = self.lane_mut(replica);
+        let Some((at, ours)) = compared else { return Ok(()) };
+        if !core::mem::take(&mut lane.compares) {
+            return Ok(());
+        }
+        let equal = ours == theirs.digest;
+        if equal {
+            self.notice(Notice::RebuildDone { at });
+        }
+        self.news(replica, session, News::DigestCompared { equal })
+    }
+
+    /// Our digest at the volume's present end is to be compared with a peer's.
+    pub(crate) fn plan_digest(&mut self, replica: ReplicaId, session: SessionId) {
+        let at = self.log.end();
+        self.lane_mut(replica).digest_at = Some(at);
+        self.want_digest(at, Asker::Lane { replica, session });
+        self.want_pulse();
+    }
+
+    /// Our own digest is known: ask for the peer's.
+    pub(crate) fn ask_digest_of(&mut self, replica: ReplicaId, session: SessionId, at: Lsn, digest: u128) {
+        let lane = self.lane_mut(replica);
+        if lane.session.session() != Some(session) || lane.digest_at != Some(at) {
+            return;
+        }
+        lane.digest_at = None;
+        lane.digest = Some((at, digest));
+        let ask = codec::encode(&seawall_recovery::messages::DigestAsk { at, digest });
+        self.send_lane(replica, Kind::DigestAsk, self.epoch(), session, &ask, None);
+        self.want_pulse();
+    }
+
+    pub(crate) fn want_pulse(&mut self) {
+        if let Some(primary) = self.primary.as_mut() {
+            primary.pulses.want();
+        }
+    }
+
+    /// Time passed.
+    pub(crate) fn lanes_tick(&mut self) {
+        if self.primary.is_none() {
+            return;
+        }
+        let limits = self.setup.limits.recovery;
+        let now = self.now;
+        let due: Vec<ReplicaId> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.session.deadline(&limits) <= now)
+            .map(|(replica, _)| *replica)
+            .collect();
+        for replica in due {
+            let _ = self.lane_event(replica, Event::Ticked);
+        }
+    }
+
+    /// When a session must act by itself.
+    pub(crate) fn lanes_deadline(&self) -> Option<Instant> {
+        let primary = self.primary.as_ref()?;
+        let limits = self.setup.limits.recovery;
+        let pulse = primary.pulses.last.after(self.setup.limits.pulse_interval);
+        self.lanes.values().map(|lane| lane.session.deadline(&limits)).chain([pulse]).min()
+    }
+}

@@ -1,0 +1,41 @@
+//! One replica of a volume, whole: requests, lanes, quorum, authority. One door: [`replica::Replica::step`].
+//!
+//! Nothing here knows a socket, a disk, a clock or a thread. Events come in, things to do go out ([`io`]); the
+//! driver that carries them out is `seawall-blockdev` in the world and `sim` in the simulator.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod admission;
+mod appender;
+mod authority;
+#[cfg(feature = "bait")]
+pub mod bait;
+pub mod ballot;
+mod base_lane;
+mod candidate;
+pub mod commit;
+mod core;
+mod digest;
+mod feeding;
+mod follower;
+pub mod format;
+pub mod io;
+mod lane;
+mod link;
+mod locate;
+mod mover;
+pub mod notice;
+mod opening;
+mod primary;
+mod pulse;
+mod reading;
+pub mod replica;
+mod scribe;
+mod settle;
+pub mod setup;
+mod shutdown;
+pub mod status;

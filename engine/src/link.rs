@@ -1,0 +1,298 @@
+//! Connections to peers: who is at the other end, and which machine its frames are for.
+
+use seawall_recovery::facts::Facts;
+use seawall_recovery::messages::{Base, BaseAck, BaseDone, Begin, Begun, Digest, DigestAsk, Greet, Refuse};
+use seawall_sender::codec;
+use seawall_sender::feed::{Ack, Append, Pulse, PulseAck};
+use seawall_sender::frame::{Frame, Kind};
+use seawall_sender::greeting::{Farewell, Hello, Identity, Parting, Welcome, check_hello, check_welcome};
+use seawall_sender::session_id::SessionId;
+use seawall_sender::time::Instant;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Epoch, ReplicaId};
+
+use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise};
+use crate::core::Core;
+use crate::io::{LinkId, Payload};
+use crate::notice::Notice;
+
+/// What a connection is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LinkUse {
+    /// Accepted; it has yet to say who it is.
+    Unknown { since: Instant },
+    /// Accepted, and it said who it is: a primary or a candidate.
+    Inbound { peer: ReplicaId },
+    /// Opened for a replica's recovery session.
+    Session { replica: ReplicaId, welcomed: bool },
+    /// Opened for a candidacy.
+    Candidacy { replica: ReplicaId, welcomed: bool },
+}
+
+impl Core {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { volume: self.setup.volume, replica: self.me(), volume_blocks: self.setup.volume_blocks }
+    }
+
+    pub(crate) fn on_connected(&mut self, link: LinkId) {
+        match self.links.get(&link).copied() {
+            Some(LinkUse::Session { replica, .. }) => self.lane_connected(link, replica),
+            Some(LinkUse::Candidacy { replica, .. }) => self.candidacy_connected(link, replica),
+            Some(LinkUse::Unknown { .. } | LinkUse::Inbound { .. }) => {
+                panic!("an accepted link is open already")
+            }
+            // Disconnected meanwhile.
+            None => {}
+        }
+    }
+
+    /// Since when the oldest accepted connection has not said who it is.
+    pub(crate) fn unknown_since(&self) -> Option<Instant> {
+        let since = |used: &LinkUse| match used {
+            LinkUse::Unknown { since } => Some(*since),
+            LinkUse::Inbound { .. } | LinkUse::Session { .. } | LinkUse::Candidacy { .. } => None,
+        };
+        self.links.values().filter_map(since).min()
+    }
+
+    pub(crate) fn on_accepted(&mut self, link: LinkId) {
+        let since = self.now;
+        self.links.insert(link, LinkUse::Unknown { since });
+    }
+
+    /// A connection is gone.
+    pub(crate) fn lose(&mut self, link: LinkId) {
+        match self.links.remove(&link) {
+            Some(LinkUse::Session { replica, .. }) => self.lane_lost(link, replica),
+            Some(LinkUse::Candidacy { replica, .. }) => self.candidacy_lost(link, replica),
+            Some(LinkUse::Inbound { .. }) => {
+                if self.feed.as_ref().is_some_and(|feed| feed.link == link) {
+                    self.end_feed("the connection to the primary is gone");
+                }
+            }
+            Some(LinkUse::Unknown { .. }) | None => {}
+        }
+    }
+
+    /// A frame came.
+    pub(crate) fn on_received(&mut self, link: LinkId, frame: Frame, payload: Option<Payload>) {
+        let Some(used) = self.links.get(&link).copied() else {
+            self.drop_payload(payload);
+            return;
+        };
+        let mut payload = payload;
+        let judged = self.sort(link, used, &frame, &mut payload);
+        self.drop_payload(payload);
+        if let Err(violation) = judged {
+            self.violated(link, violation);
+        }
+    }
+
+    fn sort(
+        &mut self,
+        link: LinkId,
+        used: LinkUse,
+        frame: &Frame,
+        payload: &mut Option<Payload>,
+    ) -> Result<(), Violation> {
+        let kind = frame.header.kind;
+        let out_of_turn = |state: &'static str| Err(Violation::OutOfTurn { state, event: kind.name() });
+        if kind != Kind::Hello && frame.header.volume != self.setup.volume {
+            return Err(Violation::WrongVolume { expected: self.setup.volume, found: frame.header.volume });
+        }
+        match used {
+            LinkUse::Unknown { .. } => match kind {
+                Kind::Hello => self.on_hello(link, frame),
+                _ => out_of_turn("unknown"),
+            },
+            LinkUse::Inbound { peer } => match kind {
+                Kind::Greet
+                | Kind::Begin
+                | Kind::Append
+                | Kind::Pulse
+                | Kind::Base
+                | Kind::BaseDone
+                | Kind::DigestAsk => self.sort_feed(link, peer, frame, payload),
+                Kind::Ask => {
+                    let ask: Ask = codec::decode(&frame.meta)?;
+                    if ask.epoch.replica != peer || ask.epoch != frame.header.epoch {
+                        return Err(Violation::WrongEpoch { expected: ask.epoch, found: frame.header.epoch });
+                    }
+                    self.on_ask(link, ask);
+                    Ok(())
+                }
+                Kind::Fetch => {
+                    let fetch: Fetch = codec::decode(&frame.meta)?;
+                    self.on_fetch(link, frame.header.epoch, fetch)
+                }
+                Kind::Farewell => {
+                    self.lose(link);
+                    Ok(())
+                }
+                _ => out_of_turn("inbound"),
+            },
+            LinkUse::Session { replica, welcomed } => match (welcomed, kind) {
+                (false, Kind::Welcome) => {
+                    self.check_welcome(replica, frame)?;
+                    self.links.insert(link, LinkUse::Session { replica, welcomed: true });
+                    self.lane_welcomed(replica);
+                    Ok(())
+                }
+                (_, Kind::Farewell) => self.on_farewell(link, frame),
+                (true, Kind::Facts) => {
+                    let facts: Facts = codec::decode(&frame.meta)?;
+                    self.lane_facts(replica, frame.header.session, &facts)
+                }
+                (true, Kind::Begun) => {
+                    let begun: Begun = codec::decode(&frame.meta)?;
+                    self.lane_begun(replica, frame.header.session, begun)
+                }
+                (true, Kind::Ack) => {
+                    let ack = Ack::decode(&frame.meta)?;
+                    self.lane_acked(replica, frame.header.session, ack)
+                }
+                (true, Kind::PulseAck) => {
+                    let ack = PulseAck::decode(&frame.meta)?;
+                    self.lane_pulse_acked(replica, frame.header.session, ack)
+                }
+                (true, Kind::BaseAck) => {
+                    let ack: BaseAck = codec::decode(&frame.meta)?;
+                    self.lane_base_acked(replica, frame.header.session, ack)
+                }
+                (true, Kind::Digest) => {
+                    let digest: Digest = codec::decode(&frame.meta)?;
+                    self.lane_digest(replica, frame.header.session, digest)
+                }
+                (true, Kind::Refuse) => {
+                    let refuse: Refuse = codec::decode(&frame.meta)?;
+                    self.lane_refused(replica, frame.header.session, refuse)
+                }
+                _ => out_of_turn("session"),
+            },
+            LinkUse::Candidacy { replica, welcomed } => match (welcomed, kind) {
+                (false, Kind::Welcome) => {
+                    self.check_welcome(replica, frame)?;
+                    self.links.insert(link, LinkUse::Candidacy { replica, welcomed: true });
+                    self.candidacy_welcomed(link);
+                    Ok(())
+                }
+                (_, Kind::Farewell) => self.on_farewell(link, frame),
+                (true, Kind::Promise) => {
+                    let promise: Promise = codec::decode(&frame.meta)?;
+                    self.on_promise(replica, promise);
+                    Ok(())
+                }
+                (true, Kind::Denied) => {
+                    let denied: Denied = codec::decode(&frame.meta)?;
+                    self.on_denied(replica, denied);
+                    Ok(())
+                }
+                (true, Kind::Fetched) => {
+                    let append = Append::decode(&frame.meta)?;
+                    self.on_fetched(link, frame.header.epoch, append, payload.take())
+                }
+                (true, Kind::FetchEnd) => {
+                    let end: FetchEnd = codec::decode(&frame.meta)?;
+                    self.on_fetch_end(link, end);
+                    Ok(())
+                }
+                _ => out_of_turn("candidacy"),
+            },
+        }
+    }
+
+    fn sort_feed(
+        &mut self,
+        link: LinkId,
+        peer: ReplicaId,
+        frame: &Frame,
+        payload: &mut Option<Payload>,
+    ) -> Result<(), Violation> {
+        let (epoch, session) = (frame.header.epoch, frame.header.session);
+        if frame.header.kind == Kind::Greet {
+            let greet: Greet = codec::decode(&frame.meta)?;
+            if greet.epoch != epoch || greet.session != session || epoch.replica != peer {
+                return Err(Violation::WrongEpoch { expected: greet.epoch, found: epoch });
+            }
+            self.on_greet(link, greet);
+            return Ok(());
+        }
+        // Every message of a session that is not the present one is refused and changes nothing.
+        if !self.is_fed_by(link, epoch, session) {
+            self.on_stale(link, session);
+            return Ok(());
+        }
+        match frame.header.kind {
+            Kind::Begin => {
+                let begin: Begin = codec::decode(&frame.meta)?;
+                self.on_begin(begin)
+            }
+            Kind::Append => {
+                let append = Append::decode(&frame.meta)?;
+                self.on_append(append, payload.take())
+            }
+            Kind::Pulse => {
+                let pulse = Pulse::decode(&frame.meta)?;
+                self.on_pulse(pulse);
+                Ok(())
+            }
+            Kind::Base => {
+                let base: Base = codec::decode(&frame.meta)?;
+                self.on_base(base, payload.take())
+            }
+            Kind::BaseDone => {
+                let done: BaseDone = codec::decode(&frame.meta)?;
+                self.on_base_done(done)
+            }
+            Kind::DigestAsk => {
+                let ask: DigestAsk = codec::decode(&frame.meta)?;
+                self.on_digest_ask(ask)
+            }
+            other => unreachable!("{other:?} is sorted elsewhere"),
+        }
+    }
+
+    fn on_hello(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
+        let hello: Hello = codec::decode(&frame.meta)?;
+        let us = self.identity();
+        let why = match check_hello(&us, frame.header.volume, &hello) {
+            Ok(version) if self.setup.member(hello.from).is_some() => {
+                self.links.insert(link, LinkUse::Inbound { peer: hello.from });
+                let welcome = codec::encode(&Welcome::new(&us, version));
+                self.send(link, Kind::Welcome, Epoch::ZERO, SessionId::NONE, &welcome, None);
+                return Ok(());
+            }
+            Ok(_) => Parting::NotMember,
+            Err(mismatch) => Parting::Mismatched(mismatch),
+        };
+        // It hears why and closes the connection; if it does not, the silence deadline does.
+        let farewell = codec::encode(&Farewell { why });
+        self.send(link, Kind::Farewell, Epoch::ZERO, SessionId::NONE, &farewell, None);
+        let violation = match why {
+            Parting::Mismatched(mismatch) => Violation::Mismatched(mismatch),
+            Parting::NotMember | Parting::ShuttingDown | Parting::Superseded | Parting::Violated => {
+                Violation::NotMember { replica: hello.from }
+            }
+        };
+        self.notice(Notice::PeerViolated { violation });
+        Ok(())
+    }
+
+    fn check_welcome(&self, replica: ReplicaId, frame: &Frame) -> Result<(), Violation> {
+        let welcome: Welcome = codec::decode(&frame.meta)?;
+        check_welcome(&self.identity(), replica, frame.header.volume, &welcome)
+            .map(|_| ())
+            .map_err(Violation::Mismatched)
+    }
+
+    fn on_farewell(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
+        let farewell: Farewell = codec::decode(&frame.meta)?;
+        match farewell.why {
+            Parting::Mismatched(mismatch) => return Err(Violation::Mismatched(mismatch)),
+            Parting::ShuttingDown | Parting::Superseded | Parting::Violated | Parting::NotMember => {}
+        }
+        self.lose(link);
+        self.out.push(crate::io::Output::Disconnect { link });
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! What is worth telling. One typed notice is log line, counter and coverage mark at once.
+
+use core::fmt;
+
+use seawall_sender::session_id::SessionId;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Epoch, Extent, Lsn, ReplicaId};
+
+use crate::io::Area;
+
+/// How loud a notice is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Part of daily life.
+    Info,
+    /// Redundancy or time was lost, nothing else.
+    Warn,
+    /// Somebody must look.
+    Error,
+}
+
+macro_rules! notices {
+    ($( $(#[$doc:meta])* $kind:ident { $( $(#[$fdoc:meta])* $field:ident : $ty:ty ),* $(,)? } $level:ident $name:literal $text:literal; )*) => {
+        /// One thing that happened.
+        #[derive(Clone, PartialEq, Eq, Debug)]
+        pub enum Notice {
+            $( $(#[$doc])* $kind { $( $(#[$fdoc])* $field: $ty ),* }, )*
+        }
+
+        impl Notice {
+            /// The names of all kinds.
+            pub const KINDS: &'static [&'static str] = &[ $( $name ),* ];
+
+            /// The kind's name, as counters show it.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self { $( Notice::$kind { .. } => $name, )* }
+            }
+
+            /// How loud it is.
+            #[must_use]
+            pub fn level(&self) -> Level {
+                match self { $( Notice::$kind { .. } => Level::$level, )* }
+            }
+        }
+
+        impl fmt::Display for Notice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $( Notice::$kind { $( $field ),* } => write!(f, $text $(, $field = $field)*), )* }
+            }
+        }
+    };
+}
+
+notices! {
+    /// The disk was read and the replica takes part again.
+    Opened {
+        /// The restart rule that fired.
+        rule: &'static str,
+        /// First record that the log holds.
+        start: Lsn,
+        /// One past the last.
+        end: Lsn,
+        /// Below this everything is home.
+        checkpoint: Lsn,
+    } Info "opened" "opened by rule {rule}: log [{start}, {end}), all home below {checkpoint}";
+    /// The log's last append had not been finished; what was never acknowledged is cut off.
+    TornTailCut {
+        /// Where the log ends now.
+        at: Lsn,
+    } Warn "torn-tail-cut" "the log's last append was torn and never acknowledged: the log ends at {at}";
+    /// The disk can't be used.
+    OpenFailed {
+        /// What was found, what was expected, what to do.
+        why: alloc::string::String,
+    } Error "open-failed" "{why}";
+    /// A disk operation failed; the replica serves no more.
+    DiskFailed {
+        /// Where.
+        area: AreaName,
+        /// The operating system's number.
+        errno: i32,
+    } Error "disk-failed" "the {area} area failed with error {errno}: this replica stops, nothing acknowledged is lost; replace or repair the device and restart it";
+    /// Bytes could not be read; who asked for them was told.
+    ReadFailed {
+        /// Where.
+        area: AreaName,
+        /// Which blocks.
+        extent: Extent,
+        /// The operating system's number.
+        errno: i32,
+    } Error "read-failed" "{extent} in the {area} area could not be read: error {errno}";
+    /// Bytes on disk do not match their checksum.
+    Corrupt {
+        /// Where.
+        area: AreaName,
+        /// Which blocks.
+        extent: Extent,
+    } Error "corrupt" "{extent} in the {area} area do not match their checksum and were not served";
+    /// This replica asks for promises.
+    Campaigning {
+        /// For which epoch.
+        epoch: Epoch,
+    } Info "campaigning" "asking for promises for epoch {epoch}";
+    /// A round of candidacy ended without a majority.
+    CampaignFailed {
+        /// For which epoch.
+        epoch: Epoch,
+        /// The highest promise that a refusal named.
+        promised: Epoch,
+    } Warn "campaign-failed" "no majority for epoch {epoch}; the highest promise heard of is {promised}";
+    /// The candidate fetches what it lacks.
+    AdoptingLog {
+        /// From whom.
+        holder: ReplicaId,
+        /// From here.
+        from: Lsn,
+        /// To here.
+        to: Lsn,
+    } Info "adopting-log" "fetching [{from}, {to}) from {holder}, whose log is the best of a majority";
+    /// This replica became primary; it serves when its epoch-start record has committed.
+    Reigning {
+        /// The new epoch.
+        epoch: Epoch,
+        /// Where it begins.
+        first: Lsn,
+    } Info "reigning" "primary in epoch {epoch}, which begins at {first}";
+    /// The epoch-start record committed.
+    Serving {
+        /// The epoch.
+        epoch: Epoch,
+    } Info "serving" "epoch {epoch} has committed its start: serving";
+    /// A higher epoch was heard of; this replica reigns no more.
+    SteppedDown {
+        /// The epoch that ended.
+        epoch: Epoch,
+        /// The one that ended it.
+        promised: Epoch,
+    } Warn "stepped-down" "epoch {epoch} ended: {promised} was promised";
+    /// A promise is durable and told.
+    Promised {
+        /// To which epoch.
+        epoch: Epoch,
+    } Info "promised" "promised epoch {epoch}";
+    /// A promise was refused.
+    PromiseDenied {
+        /// What was asked for.
+        epoch: Epoch,
+        /// Why not.
+        why: &'static str,
+    } Info "promise-denied" "no promise for epoch {epoch}: {why}";
+    /// A plan for a replica was chosen.
+    Planned {
+        /// For whom.
+        replica: ReplicaId,
+        /// In which session.
+        session: SessionId,
+        /// The rule that fired.
+        rule: &'static str,
+        /// Where its durable log ended.
+        at: Lsn,
+    } Info "planned" "{replica} {session}: rule {rule} at {at}";
+    /// A replica is in sync.
+    InSync {
+        /// Who.
+        replica: ReplicaId,
+        /// In which session.
+        session: SessionId,
+        /// From here on.
+        at: Lsn,
+    } Info "in-sync" "{replica} {session}: in sync at {at}";
+    /// A session ended.
+    SessionEnded {
+        /// Of whom.
+        replica: ReplicaId,
+        /// Which.
+        session: SessionId,
+        /// Why.
+        why: &'static str,
+    } Warn "session-ended" "{replica} {session}: ended: {why}";
+    /// A peer broke the protocol; its connection is closed.
+    PeerViolated {
+        /// What it did.
+        violation: Violation,
+    } Error "peer-violated" "peer violation: {violation}";
+    /// Something of a superseded session or epoch came, and changed nothing.
+    Stale {
+        /// What it named.
+        session: SessionId,
+    } Info "stale" "a message of superseded {session} changed nothing";
+    /// The session follows a primary.
+    Following {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The session.
+        session: SessionId,
+        /// What the primary decided.
+        plan: &'static str,
+    } Info "following" "following {epoch} in {session}: {plan}";
+    /// The tail that left the volume's history was cut.
+    TailCut {
+        /// The new end.
+        to: Lsn,
+        /// Where it ended before.
+        from: Lsn,
+    } Warn "tail-cut" "records [{to}, {from}) were never committed and were cut";
+    /// This replica's copy is being rebuilt.
+    RebuildBegan {
+        /// The cut.
+        cut: Lsn,
+        /// First block to come.
+        from_block: u64,
+    } Warn "rebuild-began" "rebuild as of {cut}, from block {from_block}";
+    /// The copy is whole again.
+    RebuildDone {
+        /// The frontier at which it was compared.
+        at: Lsn,
+    } Info "rebuild-done" "rebuild complete, equal at {at}";
+    /// A checkpoint is durable.
+    Checkpointed {
+        /// Everything below is home.
+        to: Lsn,
+        /// Blocks that were moved.
+        blocks: u64,
+    } Info "checkpointed" "all home below {to}, {blocks} blocks moved";
+    /// A replica so far behind that the log can't wait for it.
+    RetentionExceeded {
+        /// Who.
+        replica: ReplicaId,
+        /// What it still needed.
+        pinned: Lsn,
+    } Warn "retention-exceeded" "{replica} still needed the log from {pinned} on; its session ends so that the log can go on";
+    /// A request waited too long for a quorum.
+    QuorumMissing {
+        /// Voters that count, this one included.
+        present: usize,
+        /// Voters needed.
+        needed: usize,
+    } Error "quorum-missing" "{present} of {needed} needed copies: a request was refused after its patience ran out";
+    /// Everything is home and the clean mark is durable.
+    Drained {
+        /// Where the log ends.
+        end: Lsn,
+    } Info "drained" "clean shutdown at {end}";
+}
+
+/// An area's name in a sentence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AreaName(pub Area);
+
+impl fmt::Display for AreaName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Area::Super => "superblock",
+            Area::Log => "log",
+            Area::Table => "checksum table",
+            Area::Home => "home",
+        })
+    }
+}

@@ -1,0 +1,322 @@
+//! What only a primary keeps: its epoch, and the requests of its clients on their way.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use seawall_sender::time::Instant;
+use seawall_wal::names::{Epoch, Lsn};
+
+use crate::core::{Core, Purpose};
+use crate::io::{Buf, Done, Refusal, Request, RequestId};
+use crate::locate::Located;
+use crate::notice::Notice;
+use crate::pulse::Pulses;
+
+/// A write that waits to join the log.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: RequestId,
+    pub(crate) request: Request,
+    pub(crate) since: Instant,
+    /// It was a part of a block and is merged now: its block is held for it.
+    pub(crate) merged: bool,
+}
+
+/// A request that waits for a frontier.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) id: RequestId,
+    /// The frontier that it waits for.
+    pub(crate) end: Lsn,
+    pub(crate) since: Instant,
+    pub(crate) done: Done,
+    /// The pulse that must have been answered (under `one`, where no peer's frontier confirms us).
+    pub(crate) pulse: u64,
+}
+
+/// A read on its way.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) id: RequestId,
+    pub(crate) extent: seawall_wal::names::Extent,
+    pub(crate) buf: Buf,
+    pub(crate) located: Located,
+    pub(crate) pin: Option<seawall_wal::log::Pin>,
+    pub(crate) since: Instant,
+    /// The pulse that must have been answered by a majority.
+    pub(crate) pulse: u64,
+    pub(crate) progress: ReadProgress,
+    pub(crate) tries: u32,
+    /// Checkpoints begun and ended when it was located.
+    pub(crate) moves: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReadProgress {
+    /// Its records are not all committed and written.
+    Waiting,
+    /// The disk is at it.
+    UnderWay,
+    /// The bytes are there.
+    Filled,
+}
+
+/// A part of a block on its way to be a whole one.
+#[derive(Debug)]
+pub(crate) struct Merging {
+    pub(crate) id: RequestId,
+    pub(crate) block: u64,
+    pub(crate) first_sector: u8,
+    pub(crate) sectors: u8,
+    pub(crate) over: Buf,
+    pub(crate) fua: bool,
+    pub(crate) since: Instant,
+    pub(crate) located: Located,
+    pub(crate) pin: Option<seawall_wal::log::Pin>,
+    pub(crate) tries: u32,
+    pub(crate) moves: u64,
+}
+
+/// One reign.
+#[derive(Debug)]
+pub(crate) struct Primary {
+    pub(crate) epoch: Epoch,
+    /// Its epoch-start record.
+    pub(crate) first: Lsn,
+    /// That record has committed.
+    pub(crate) serving: bool,
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// In LSN order; wait for `committed`.
+    pub(crate) plain: VecDeque<Admitted>,
+    /// In LSN order; wait for `settled`: FUA writes and flushes.
+    pub(crate) firm: VecDeque<Admitted>,
+    pub(crate) reads: BTreeMap<u64, Reading>,
+    pub(crate) merges: BTreeMap<u64, Merging>,
+    pub(crate) held_blocks: Vec<u64>,
+    pub(crate) pulses: Pulses,
+}
+
+impl Primary {
+    pub(crate) fn new(epoch: Epoch, first: Lsn) -> Primary {
+        Primary {
+            epoch,
+            first,
+            serving: false,
+            waiting: VecDeque::new(),
+            plain: VecDeque::new(),
+            firm: VecDeque::new(),
+            reads: BTreeMap::new(),
+            merges: BTreeMap::new(),
+            held_blocks: Vec::new(),
+            pulses: Pulses::default(),
+        }
+    }
+
+    /// Requests given and not yet completed.
+    pub(crate) fn requests(&self) -> usize {
+        self.waiting.len() + self.plain.len() + self.firm.len() + self.reads.len() + self.merges.len()
+    }
+
+    /// The oldest request's age counts from here.
+    fn oldest(&self) -> Option<Instant> {
+        let queues = [self.waiting.front().map(|w| w.since)];
+        let admitted = [self.plain.front().map(|a| a.since), self.firm.front().map(|a| a.since)];
+        let reads = self.reads.values().map(|r| r.since).min();
+        let merges = self.merges.values().map(|m| m.since).min();
+        queues.into_iter().chain(admitted).chain([reads, merges]).flatten().min()
+    }
+
+    /// When the oldest request's patience ends.
+    pub(crate) fn deadline(&self, patience: core::time::Duration) -> Option<Instant> {
+        self.oldest().map(|since| since.after(patience))
+    }
+}
+
+impl Core {
+    /// A client wants something.
+    pub(crate) fn on_request(&mut self, id: RequestId, request: Request) {
+        let refusal = if self.fault.is_some() {
+            Some(Refusal::Faulted)
+        } else if self.drain.is_some() || self.drained {
+            Some(Refusal::ShuttingDown)
+        } else if self.primary.as_ref().is_none_or(|primary| !primary.serving) {
+            Some(Refusal::NotPrimary)
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.refuse(id, &request, refusal);
+            return;
+        }
+        let since = self.now;
+        match request {
+            Request::Read { extent, buf } => self.admit_read(id, extent, buf),
+            Request::Flush => {
+                // Everything completed before is below `committed`; make that durable on the quorum.
+                let end = self.committed;
+                self.want_durable(end);
+                let done = Done::Flushed;
+                let pulse = self.confirmation_for_write();
+                let primary = self.primary.as_mut().expect("a primary was asked");
+                primary.firm_push(Admitted { id, end, since, done, pulse });
+            }
+            Request::Status { extent, runs_max } => {
+                let end = self.log.end();
+                let done = Done::Status(self.hole_runs(extent, runs_max));
+                let pulse = self.confirmation_for_read();
+                let primary = self.primary.as_mut().expect("a primary was asked");
+                primary.plain.push_back(Admitted { id, end, since, done, pulse });
+            }
+            Request::Write { .. }
+            | Request::WritePart { .. }
+            | Request::WriteZeroes { .. }
+            | Request::Trim { .. } => {
+                let primary = self.primary.as_mut().expect("a primary was asked");
+                primary.waiting.push_back(Waiting { id, request, since, merged: false });
+                self.admit_writes();
+            }
+        }
+        self.serve();
+    }
+
+    /// Give a refused request's buffer back and say why.
+    pub(crate) fn refuse(&mut self, id: RequestId, request: &Request, refusal: Refusal) {
+        match request {
+            Request::Write { payload, .. } => self.release(payload.buf),
+            Request::WritePart { buf, .. } => self.release(*buf),
+            // The buffer of a read goes back with its completion.
+            Request::Read { .. }
+            | Request::WriteZeroes { .. }
+            | Request::Trim { .. }
+            | Request::Flush
+            | Request::Status { .. } => {}
+        }
+        self.complete(id, Err(refusal));
+    }
+
+    /// Complete what the frontiers and the pulses allow.
+    pub(crate) fn serve(&mut self) {
+        let (committed, settled) = (self.committed, self.settled);
+        let Some(primary) = self.primary.as_mut() else { return };
+        if !primary.serving && settled > primary.first {
+            primary.serving = true;
+            let epoch = primary.epoch;
+            self.notice(Notice::Serving { epoch });
+            self.campaign_won(epoch);
+        }
+        let primary = self.primary.as_mut().expect("still primary");
+        let confirmed = primary.pulses.confirmed();
+        let mut done = Vec::new();
+        for (queue, frontier) in [(&mut primary.plain, committed), (&mut primary.firm, settled)] {
+            while queue.front().is_some_and(|a| a.end <= frontier && a.pulse <= confirmed) {
+                done.extend(queue.pop_front());
+            }
+        }
+        for admitted in done {
+            // Invariant: durable-before-done.
+            assert!(admitted.end <= self.committed, "a write completes when its quorum has it");
+            self.complete(admitted.id, Ok(admitted.done));
+        }
+        self.serve_reads();
+        self.drain_due();
+    }
+
+    /// Refuse what has waited too long for a quorum.
+    pub(crate) fn refuse_impatient(&mut self) {
+        let patience = self.setup.limits.quorum_patience;
+        let now = self.now;
+        let Some(primary) = self.primary.as_mut() else { return };
+        if primary.deadline(patience).is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let late = |since: Instant| since.after(patience) <= now;
+        let mut refused: Vec<RequestId> = Vec::new();
+        for queue in [&mut primary.plain, &mut primary.firm] {
+            while queue.front().is_some_and(|a| late(a.since)) {
+                refused.extend(queue.pop_front().map(|a| a.id));
+            }
+        }
+        let mut waiting = Vec::new();
+        while primary.waiting.front().is_some_and(|w| late(w.since) && !w.merged) {
+            waiting.extend(primary.waiting.pop_front());
+        }
+        // A read that the disk is at keeps its buffer until the disk is done with it.
+        let reads: Vec<u64> = primary
+            .reads
+            .iter()
+            .filter(|(_, read)| late(read.since) && read.progress != ReadProgress::UnderWay)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in reads {
+            let read =
+                self.primary.as_mut().and_then(|p| p.reads.remove(&number)).expect("it was just there");
+            self.unpin(read.pin);
+            refused.push(read.id);
+        }
+        if refused.is_empty() && waiting.is_empty() {
+            return;
+        }
+        let present = 1 + self.lanes.values().filter(|lane| lane.voter && lane.counts()).count();
+        let needed = crate::commit::copies_needed(self.setup.commit, self.setup.voters());
+        self.notice(Notice::QuorumMissing { present, needed });
+        for id in refused {
+            self.complete(id, Err(Refusal::NoQuorum));
+        }
+        for waiting in waiting {
+            self.refuse(waiting.id, &waiting.request, Refusal::NoQuorum);
+        }
+    }
+
+    /// This reign is over: whatever is in flight is refused; what joined the log may yet take effect.
+    pub(crate) fn abdicate(&mut self, refusal: Refusal) {
+        let Some(primary) = self.primary.take() else { return };
+        for waiting in primary.waiting {
+            self.refuse(waiting.id, &waiting.request, refusal);
+        }
+        for admitted in primary.plain.into_iter().chain(primary.firm) {
+            self.complete(admitted.id, Err(refusal));
+        }
+        for (number, read) in primary.reads {
+            self.unpin(read.pin);
+            if read.progress == ReadProgress::UnderWay {
+                // The disk still writes into its buffer: it is completed when the disk is done.
+                self.orphans_push(number, read.id, refusal);
+            } else {
+                self.complete(read.id, Err(refusal));
+            }
+        }
+        for merging in primary.merges.into_values() {
+            self.unpin(merging.pin);
+            self.release(merging.over);
+            self.complete(merging.id, Err(refusal));
+        }
+        let replicas: Vec<_> = self.lanes.keys().copied().collect();
+        for replica in replicas {
+            self.lane_superseded(replica);
+        }
+    }
+
+    pub(crate) fn unpin(&mut self, pin: Option<seawall_wal::log::Pin>) {
+        if let Some(pin) = pin {
+            self.log.unpin(pin);
+        }
+    }
+
+    /// A disk operation of a reign that is over ended.
+    pub(crate) fn orphans_push(&mut self, number: u64, id: RequestId, refusal: Refusal) {
+        let op = self
+            .ops
+            .iter_mut()
+            .find(|(_, purpose)| matches!(purpose, Purpose::Read { number: n } if *n == number));
+        let (_, purpose) = op.expect("the disk is at it");
+        *purpose = Purpose::Orphan { id, refusal };
+    }
+}
+
+impl Primary {
+    /// Flushes and FUA writes wait in the order of their frontiers.
+    pub(crate) fn firm_push(&mut self, admitted: Admitted) {
+        let at = self.firm.iter().rposition(|other| other.end <= admitted.end).map_or(0, |at| at + 1);
+        self.firm.insert(at, admitted);
+    }
+}

@@ -1,0 +1,401 @@
+//! The door.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use seawall_sender::time::Instant;
+use seawall_wal::names::{Epoch, Lsn};
+use seawall_wal::superblock::BaseState;
+
+use crate::core::{Core, Purpose, Told};
+use crate::io::{Area, Command, DiskDone, DiskError, Input, OpId, Outbox, Output, Refusal, Request};
+use crate::notice::Notice;
+use crate::opening::{Found, Next, Opening, note_restart};
+use crate::scribe::Safety;
+use crate::setup::Setup;
+use crate::status::{PeerStatus, Role, Status};
+
+/// One replica of a volume.
+#[derive(Debug)]
+pub struct Replica {
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was read yet.
+    Unread(Box<Setup>),
+    /// The disk is being read.
+    Opening { setup: Box<Setup>, opening: Box<Opening>, op: OpId },
+    /// It takes part.
+    Open(Box<Core>),
+    /// The disk can't be used.
+    Refused { setup: Box<Setup>, why: String },
+}
+
+impl Replica {
+    /// A replica that has read nothing. Its first step, whatever the input, begins to read its disk.
+    #[must_use]
+    pub fn new(_now: Instant, setup: Setup) -> Replica {
+        setup.limits.recovery.check();
+        Replica { stage: Stage::Unread(Box::new(setup)) }
+    }
+
+    /// One event, one step, one drain of `out`.
+    pub fn step(&mut self, now: Instant, input: Input, out: &mut Outbox) {
+        if let Stage::Unread(setup) = &self.stage {
+            let (opening, what) = Opening::begin();
+            let op = OpId(0);
+            out.push(Output::Disk { op, what });
+            self.stage = Stage::Opening { setup: setup.clone(), opening: Box::new(opening), op };
+        }
+        match &mut self.stage {
+            Stage::Unread(_) => unreachable!("it reads by now"),
+            Stage::Opening { setup, opening, op } => match input {
+                Input::DiskDone { op: done, result } if done == *op => {
+                    let next = opening.on_done(setup, result);
+                    self.on_opened(now, next, out);
+                }
+                other => turn_away(other, "this replica is still reading its disk", out),
+            },
+            Stage::Refused { why, .. } => turn_away(input, why, out),
+            Stage::Open(core) => core.step(now, input, out),
+        }
+    }
+
+    fn on_opened(&mut self, now: Instant, next: Next, out: &mut Outbox) {
+        let Stage::Opening { setup, op, .. } = &mut self.stage else { return };
+        match next {
+            Next::Do(what) => {
+                *op = OpId(op.0 + 1);
+                out.push(Output::Disk { op: *op, what });
+            }
+            Next::Open(found) => {
+                let core = open(now, (**setup).clone(), *found, op.0 + 1, out);
+                self.stage = Stage::Open(Box::new(core));
+            }
+            Next::Refuse(why) => {
+                out.push(Output::Notice(Notice::OpenFailed { why: why.clone() }));
+                self.stage = Stage::Refused { setup: setup.clone(), why };
+            }
+        }
+    }
+
+    /// When to call again with [`Input::Tick`] if nothing else happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Unread(_) => Some(Instant::default()),
+            Stage::Opening { .. } | Stage::Refused { .. } => None,
+            Stage::Open(core) => core.deadline(),
+        }
+    }
+
+    /// What it shows of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match &self.stage {
+            Stage::Unread(setup) | Stage::Opening { setup, .. } => closed(setup, Role::Opening, None),
+            Stage::Refused { setup, why } => closed(setup, Role::Faulted, Some(why.clone())),
+            Stage::Open(core) => core.status(),
+        }
+    }
+}
+
+/// The disk is read: a new life begins, on record before it takes part.
+fn open(now: Instant, setup: Setup, found: Found, next_op: u64, out: &mut Outbox) -> Core {
+    let torn = found.torn_at;
+    let opened = Notice::Opened {
+        rule: found.rule,
+        start: found.log.start(),
+        end: found.log.end(),
+        checkpoint: found.superblock.checkpoint,
+    };
+    out.push(Output::Notice(opened));
+    if let Some(at) = torn {
+        out.push(Output::Notice(Notice::TornTailCut { at }));
+    }
+    let mut core = Core::new(now, setup, found, next_op);
+    core::mem::swap(out, &mut core.out);
+    let setup = core.setup.clone();
+    core.change_superblock(Safety::Twice, Told::Reopened, |superblock| note_restart(superblock, &setup));
+    core.write_out();
+    core::mem::swap(out, &mut core.out);
+    core
+}
+
+/// An input to a replica that does not take part.
+fn turn_away(input: Input, why: &str, out: &mut Outbox) {
+    match input {
+        Input::Request { id, request } => {
+            match &request {
+                Request::Write { payload, .. } => out.push(Output::Release(payload.buf)),
+                Request::WritePart { buf, .. } => out.push(Output::Release(*buf)),
+                Request::Read { .. }
+                | Request::WriteZeroes { .. }
+                | Request::Trim { .. }
+                | Request::Flush
+                | Request::Status { .. } => {}
+            }
+            out.push(Output::Complete { id, result: Err(Refusal::NotPrimary) });
+        }
+        Input::Accepted { link } => out.push(Output::Disconnect { link }),
+        Input::Received { payload, .. } => {
+            if let Some(payload) = payload {
+                out.push(Output::Release(payload.buf));
+            }
+        }
+        Input::Command { id, command: Command::Drain } => {
+            // It changed nothing, so there is nothing to bring home.
+            out.push(Output::Answer { id, answer: Ok(crate::io::Answered::Drained) });
+        }
+        Input::Command { id, command: Command::Promote | Command::Digest } => {
+            out.push(Output::Answer { id, answer: Err(why.into()) });
+        }
+        Input::DiskDone { result: Ok(DiskDone::Read { buf, .. }), .. } => out.push(Output::Release(buf)),
+        Input::DiskDone { .. } | Input::Connected { .. } | Input::Lost { .. } | Input::Tick => {}
+    }
+}
+
+fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
+    Status {
+        replica: setup.replica,
+        role,
+        promised: Epoch::ZERO,
+        epoch: Epoch::ZERO,
+        lineage: Vec::new(),
+        log_start: Lsn::ZERO,
+        log_end: Lsn::ZERO,
+        written: Lsn::ZERO,
+        durable: Lsn::ZERO,
+        committed: Lsn::ZERO,
+        settled: Lsn::ZERO,
+        checkpoint: Lsn::ZERO,
+        log_used_bytes: 0,
+        log_bytes: 0,
+        index_bytes: 0,
+        base_complete: false,
+        base_held: 0,
+        restart_rule: "none",
+        fault,
+        requests: 0,
+        boots: 0,
+        peers: Vec::new(),
+    }
+}
+
+impl Core {
+    fn step(&mut self, now: Instant, input: Input, out: &mut Outbox) {
+        core::mem::swap(out, &mut self.out);
+        self.now = self.now.max(now);
+        match input {
+            Input::Request { id, request } => self.on_request(id, request),
+            Input::DiskDone { op, result } => self.on_disk_done(op, result),
+            Input::Connected { link } => self.on_connected(link),
+            Input::Accepted { link } => self.on_accepted(link),
+            Input::Received { link, frame, payload } => self.on_received(link, frame, payload),
+            Input::Lost { link } => self.lose(link),
+            Input::Command { id, command } => match command {
+                Command::Promote => self.on_promote(id),
+                Command::Drain => self.on_drain(id),
+                Command::Digest => self.ask_digest(id),
+            },
+            Input::Tick => self.on_tick(),
+        }
+        self.make_space();
+        self.feed_lanes();
+        self.pulse();
+        self.drain_due();
+        self.write_out();
+        core::mem::swap(out, &mut self.out);
+    }
+
+    fn on_tick(&mut self) {
+        if self.fault.is_some() || self.drained {
+            return;
+        }
+        self.lanes_tick();
+        self.candidate_tick();
+        self.follower_tick();
+        self.refuse_impatient();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.fault.is_some() || self.drained {
+            return None;
+        }
+        let silence = self.setup.limits.silence_max;
+        let requests = self.primary.as_ref().and_then(|p| p.deadline(self.setup.limits.quorum_patience));
+        let feed = self.feed.as_ref().map(|feed| feed.heard.after(silence));
+        let candidate = self.candidate.as_ref().and_then(crate::candidate::Candidate::deadline);
+        let unknown = self.unknown_since().map(|since| since.after(silence));
+        [requests, feed, candidate, unknown, self.lanes_deadline()].into_iter().flatten().min()
+    }
+
+    fn on_disk_done(&mut self, op: OpId, result: Result<DiskDone, DiskError>) {
+        let purpose = self.ops.remove(&op).expect("a disk operation ends once");
+        if self.fault.is_some() && !matches!(purpose, Purpose::Orphan { .. }) {
+            // Nothing that ends now is acknowledged; buffers go home.
+            return self.drop_read(result);
+        }
+        match purpose {
+            Purpose::Superblock => self.on_superblock_written(result),
+            Purpose::Append => self.on_appended(result),
+            Purpose::LogFlush { to } => self.on_log_flushed(to, result),
+            Purpose::Read { number } => self.on_read(number, result),
+            Purpose::Orphan { id, refusal } => self.complete(id, Err(refusal)),
+            Purpose::MergeBase { number } => self.on_merge_base(number, result),
+            Purpose::Merge { number } => self.on_merged(number, result),
+            Purpose::FeedRead { replica, session, first, records } => {
+                self.on_feed_read(replica, session, first, records, result);
+            }
+            Purpose::BaseRead { replica, session, number } => {
+                self.on_base_read(replica, session, number, result)
+            }
+            Purpose::BaseWrite { session, whole, part, crcs } => {
+                self.on_base_write(session, whole, part, &crcs, result);
+            }
+            Purpose::FetchRead { link, first, records } => self.on_fetch_read(link, first, records, result),
+            Purpose::Move(which) => self.on_moved(which, result),
+        }
+    }
+
+    fn on_superblock_written(&mut self, result: Result<DiskDone, DiskError>) {
+        if let Err(error) = result {
+            return self.fail(Area::Super, error);
+        }
+        for told in self.scribe.on_stored() {
+            match told {
+                Told::Nothing => {}
+                Told::Reopened => self.take_part(),
+                Told::Promise { link, epoch } => self.on_promise_stored(link, epoch),
+                Told::OwnPromise { epoch } => self.on_own_promise_stored(epoch),
+                Told::Greeted { session } => self.on_greeted_stored(session),
+                Told::Begun { session } => self.on_begun_stored(session),
+                Told::StartedOver { session, start } => {
+                    self.log.on_release_durable(start);
+                    self.on_begun_stored(session);
+                }
+                Told::Checkpoint { complete } => self.on_checkpointed(complete),
+                Told::Released { start } => {
+                    self.log.on_release_durable(start);
+                    self.admit_writes();
+                    self.follower_progressed();
+                }
+                Told::Drained => self.on_drained(),
+            }
+        }
+    }
+
+    /// A restart is on record. The one that reigned last, or is to reign first, asks for promises.
+    fn take_part(&mut self) {
+        self.takes_part = true;
+        let me = self.me();
+        let promised = self.promised();
+        let first = promised == Epoch::ZERO && self.setup.first_primary == me;
+        let idle = self.feed.is_none() && self.candidate.is_none() && self.drain.is_none();
+        if (first || promised.replica == me) && self.base_complete() && self.is_voter(me) && idle {
+            self.campaign(None);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let superblock = self.scribe.content();
+        let role = if self.fault.is_some() {
+            Role::Faulted
+        } else if self.drained {
+            Role::Drained
+        } else if let Some(primary) = &self.primary {
+            if primary.serving { Role::Primary } else { Role::Starting }
+        } else if self.candidate.is_some() {
+            Role::Candidate
+        } else {
+            Role::Follower
+        };
+        let epoch = match (&self.primary, &self.feed) {
+            (Some(primary), _) => primary.epoch,
+            (None, Some(feed)) => feed.epoch,
+            (None, None) => Epoch::ZERO,
+        };
+        let base_held = match superblock.base {
+            BaseState::Complete => self.setup.volume_blocks,
+            BaseState::Rebuilding { held, .. } => self.base_held_contiguous().unwrap_or(held),
+            BaseState::Blank => 0,
+        };
+        Status {
+            replica: self.me(),
+            role,
+            promised: superblock.promised,
+            epoch,
+            lineage: self.lineage.clone(),
+            log_start: self.log.start(),
+            log_end: self.log.end(),
+            written: self.log.written(),
+            durable: self.log.durable(),
+            committed: self.committed,
+            settled: self.settled,
+            checkpoint: self.mover.home,
+            log_used_bytes: self.log.used_bytes(),
+            log_bytes: self.log_bytes(),
+            index_bytes: self.log.index_bytes()
+                + self.overlay.bytes()
+                + self.recent.bytes()
+                + self.table.bytes(),
+            base_complete: self.base_complete(),
+            base_held,
+            restart_rule: self.restart_rule,
+            fault: self.fault.clone(),
+            requests: self.primary.as_ref().map_or(0, crate::primary::Primary::requests),
+            boots: superblock.boots,
+            peers: if self.primary.is_some() { self.peers() } else { Vec::new() },
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let end = self.log.end();
+        self.lanes
+            .iter()
+            .map(|(replica, lane)| {
+                let frontiers = lane.sender.frontiers();
+                PeerStatus {
+                    replica: *replica,
+                    state: lane.session.name(),
+                    session: lane.session.session(),
+                    rule: lane.rule,
+                    last_end: lane.last_end,
+                    counts: lane.counts(),
+                    received: frontiers.received,
+                    written: frontiers.written,
+                    durable: frontiers.durable,
+                    home: frontiers.home,
+                    in_flight_bytes: lane.sender.in_flight_bytes(),
+                    lag_records: end.since(frontiers.durable),
+                    lag_bytes: self.log.bytes_from(frontiers.durable.max(self.log.start()).min(end)),
+                    progress: self.progress(lane),
+                }
+            })
+            .collect()
+    }
+
+    fn progress(&self, lane: &crate::lane::Lane) -> Option<seawall_recovery::progress::Progress> {
+        use seawall_recovery::progress::Unit;
+        if lane.session.session().is_none() || lane.counts() {
+            return None;
+        }
+        let phase = lane.session.name();
+        if let Some(base) = &lane.base {
+            let held = base.cursor.held();
+            return Some(lane.estimator.progress(
+                self.now,
+                phase,
+                held,
+                self.setup.volume_blocks,
+                Unit::Blocks,
+            ));
+        }
+        let done = lane.sender.frontiers().durable.since(lane.began_at);
+        let total = self.log.end().since(lane.began_at);
+        Some(lane.estimator.progress(self.now, phase, done, total, Unit::Records))
+    }
+}

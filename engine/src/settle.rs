@@ -1,0 +1,146 @@
+//! Frontiers move: a record is written, durable, committed, settled, taken; each move is told to those who wait.
+
+use seawall_sender::session_id::SessionId;
+use seawall_wal::names::Lsn;
+use seawall_wal::record::Kind as RecordKind;
+
+use crate::commit;
+use crate::core::Core;
+use crate::io::{Area, DiskDone, DiskError};
+use crate::setup::{Ack, CommitRule};
+
+impl Core {
+    /// An append ended.
+    pub(crate) fn on_appended(&mut self, result: Result<DiskDone, DiskError>) {
+        if let Err(error) = result {
+            self.fail(Area::Log, error);
+            return;
+        }
+        let Some(written) = self.appender.on_written() else { return };
+        for body in written.bodies {
+            self.release(body);
+        }
+        self.log.on_written(written.to);
+        if written.durable {
+            self.on_durable(written.to);
+        }
+        self.on_own_progress();
+    }
+
+    /// A flush of the log ended.
+    pub(crate) fn on_log_flushed(&mut self, to: Lsn, result: Result<DiskDone, DiskError>) {
+        self.flushing = false;
+        if let Err(error) = result {
+            self.fail(Area::Log, error);
+            return;
+        }
+        // A cut may have come in between.
+        self.on_durable(to.min(self.log.written()));
+        self.on_own_progress();
+    }
+
+    fn on_durable(&mut self, to: Lsn) {
+        if to > self.log.durable() {
+            self.log.on_durable(to);
+        }
+    }
+
+    fn on_own_progress(&mut self) {
+        self.weigh();
+        self.follower_progressed();
+        self.candidate_progressed();
+        self.take();
+    }
+
+    /// On a primary: what do the voters' frontiers commit?
+    pub(crate) fn weigh(&mut self) {
+        let Some(primary) = &self.primary else { return };
+        let first = primary.first;
+        let mut durable = alloc::vec![];
+        let mut written = alloc::vec![];
+        for lane in self.lanes.values().filter(|lane| lane.voter) {
+            let frontiers = lane.sender.frontiers();
+            // A voter that is not in sync counts as zero.
+            durable.push(if lane.counts() { frontiers.durable } else { Lsn::ZERO });
+            written.push(if lane.counts() { frontiers.written } else { Lsn::ZERO });
+        }
+        let mut rule = self.setup.commit;
+        if self.baited_one_early() {
+            rule = CommitRule::One;
+        }
+        let settled = commit::committed(rule, self.log.durable(), durable.into_iter());
+        // An epoch's own start record decides when its frontiers begin to move.
+        if settled <= first {
+            return;
+        }
+        let committed = match self.setup.ack {
+            Ack::Durable => settled,
+            Ack::Written => commit::committed(rule, self.log.written(), written.into_iter()).max(settled),
+        };
+        // Invariant: committed-never-falls.
+        self.settled = self.settled.max(settled);
+        self.committed = self.committed.max(committed);
+        assert!(
+            self.committed <= self.log.end() || self.baited_one_early(),
+            "nothing commits that is not in the log"
+        );
+        self.serve();
+        self.take();
+    }
+
+    #[cfg(feature = "bait")]
+    fn baited_one_early(&self) -> bool {
+        self.setup.bait == Some(crate::bait::Bait::CompleteOneEarly)
+    }
+
+    #[cfg(not(feature = "bait"))]
+    #[expect(clippy::unused_self, reason = "its baited twin needs it")]
+    fn baited_one_early(&self) -> bool {
+        false
+    }
+
+    /// What is settled and durable here joins the overlay: from there it may go home.
+    pub(crate) fn take(&mut self) {
+        let to = self.settled.min(self.log.durable());
+        #[cfg(feature = "bait")]
+        let to = if self.setup.bait == Some(crate::bait::Bait::HomeBeforeCommit) {
+            self.log.durable()
+        } else {
+            to
+        };
+        while self.taken < to {
+            let lsn = self.taken;
+            // Invariant: only-committed-goes-home.
+            assert!(lsn < self.settled || cfg!(feature = "bait"), "only settled records are taken");
+            let entry = self.log.entry(lsn).expect("records that are not home are in the log");
+            self.taken = lsn.next();
+            match entry.kind {
+                RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
+                RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
+                RecordKind::EpochStart | RecordKind::Padding => {}
+            }
+            self.recent.remove(entry.extent, lsn);
+            // Invariant: base-never-over-newer.
+            if !entry.extent.is_empty()
+                && let Some(copy) = self.feed.as_mut().and_then(|feed| feed.base.as_mut())
+            {
+                copy.on_settled(entry.extent);
+            }
+            self.digest_due(lsn.next());
+        }
+        self.checkpoint_due();
+    }
+
+    /// A primary told how far the volume has settled.
+    pub(crate) fn on_settled_told(&mut self, session: SessionId, settled: Lsn) {
+        if self.feed.as_ref().is_none_or(|feed| feed.session != session || !feed.is_fed()) {
+            return;
+        }
+        let settled = settled.min(self.log.end());
+        if settled > self.settled {
+            self.settled = settled;
+            self.committed = self.committed.max(settled);
+        }
+        self.take();
+    }
+}

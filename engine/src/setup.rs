@@ -1,0 +1,169 @@
+//! What a replica is told at birth: who it is, who the others are, what the volume promises, its limits.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use seawall_wal::names::{ReplicaId, VolumeId};
+
+#[cfg(feature = "bait")]
+use crate::bait::Bait;
+
+/// One copy of the volume, as the configuration names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// Its identity, which must be the one on its disk.
+    pub replica: ReplicaId,
+    /// Its name for people.
+    pub name: String,
+    /// Where it listens: host and port.
+    pub address: String,
+    /// Whether its promises and its durable frontier count.
+    pub voter: bool,
+}
+
+/// When a write is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommitRule {
+    /// More than half of the voters hold it.
+    Majority,
+    /// Every voter holds it.
+    All,
+    /// The primary holds it; the others follow.
+    One,
+}
+
+/// What "holds it" means for plain writes. Flushes and FUA writes always mean durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ack {
+    /// On stable storage.
+    Durable,
+    /// Written to the log, the device not flushed: survives the death of every process, not a power loss.
+    Written,
+}
+
+/// Every number that bounds a replica. Sizes in bytes, times as durations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Client requests in flight; the driver keeps to it and lets more wait.
+    pub requests_max: usize,
+    /// Bytes of one append at the most.
+    pub append_bytes_max: u64,
+    /// Records of one append at the most.
+    pub append_records_max: usize,
+    /// Records sent to one peer and not yet acknowledged.
+    pub window_records: usize,
+    /// Bytes sent to one peer and not yet acknowledged.
+    pub window_bytes: u64,
+    /// Bytes of one read of the log for a peer that is behind.
+    pub feed_read_bytes: u64,
+    /// Moves home at a time.
+    pub checkpoint_jobs: usize,
+    /// A checkpoint begins when this part (in 1/16) of the log is not yet home.
+    pub checkpoint_sixteenths: u64,
+    /// Old records are released when less than this part (in 1/16) of the log is free.
+    pub release_sixteenths: u64,
+    /// Memory that the index of settled records may take before a checkpoint begins.
+    pub overlay_bytes_max: usize,
+    /// Extents of a rebuild's base in flight.
+    pub base_extents: usize,
+    /// How long a request may wait for a commit quorum before it is refused.
+    pub quorum_patience: Duration,
+    /// How often a primary tells idle peers that it is there.
+    pub pulse_interval: Duration,
+    /// A peer that has said nothing for so long is lost.
+    pub silence_max: Duration,
+    /// How long one round of candidacy may take.
+    pub candidacy_round: Duration,
+    /// The recovery session's own limits.
+    pub recovery: seawall_recovery::session::Limits,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            requests_max: 1024,
+            append_bytes_max: 2 << 20,
+            append_records_max: 256,
+            window_records: 4096,
+            window_bytes: 8 << 20,
+            feed_read_bytes: 256 << 10,
+            checkpoint_jobs: 4,
+            checkpoint_sixteenths: 6,
+            release_sixteenths: 3,
+            overlay_bytes_max: 32 << 20,
+            base_extents: 8,
+            quorum_patience: Duration::from_secs(60),
+            pulse_interval: Duration::from_millis(500),
+            silence_max: Duration::from_secs(5),
+            candidacy_round: Duration::from_secs(5),
+            recovery: seawall_recovery::session::Limits::default(),
+        }
+    }
+}
+
+/// What a replica is told at birth.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Which of its copies this is; must be what the disk says.
+    pub replica: ReplicaId,
+    /// All copies, this one too.
+    pub members: Vec<Peer>,
+    /// Who reigns first over a newly formatted volume. Later the disks know better.
+    pub first_primary: ReplicaId,
+    /// The volume's size in blocks of 4096 bytes; must be what the disk says.
+    pub volume_blocks: u64,
+    /// When a write is committed.
+    pub commit: CommitRule,
+    /// What a copy's acknowledgement of a plain write means.
+    pub ack: Ack,
+    /// Names the machine's present boot, so that a power loss can be told from a killed process.
+    pub machine_boot: [u8; 16],
+    /// All bounds.
+    pub limits: Limits,
+    /// A planted bug, to show that a check can fail.
+    #[cfg(feature = "bait")]
+    pub bait: Option<Bait>,
+}
+
+impl Setup {
+    /// The usual: commit rule `majority`, durable acknowledgements, default limits, an unknown boot.
+    ///
+    /// Sizes in blocks of 4096 bytes.
+    #[must_use]
+    pub fn new(
+        volume: VolumeId,
+        replica: ReplicaId,
+        members: Vec<Peer>,
+        first_primary: ReplicaId,
+        volume_blocks: u64,
+    ) -> Setup {
+        Setup {
+            volume,
+            replica,
+            members,
+            first_primary,
+            volume_blocks,
+            commit: CommitRule::Majority,
+            ack: Ack::Durable,
+            machine_boot: [0; 16],
+            limits: Limits::default(),
+            #[cfg(feature = "bait")]
+            bait: None,
+        }
+    }
+
+    /// How many members vote.
+    #[must_use]
+    pub fn voters(&self) -> usize {
+        self.members.iter().filter(|m| m.voter).count()
+    }
+
+    /// The member of that identity.
+    #[must_use]
+    pub fn member(&self, replica: ReplicaId) -> Option<&Peer> {
+        self.members.iter().find(|m| m.replica == replica)
+    }
+}
