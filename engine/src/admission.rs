@@ -77,9 +77,15 @@ impl Core {
             }
         }
         kept.append(&mut waiting);
-        if let Some(primary) = self.primary.as_mut() {
+        match self.primary.as_mut() {
             // What was merged on the spot stands in front already.
-            primary.waiting.append(&mut kept);
+            Some(primary) => primary.waiting.append(&mut kept),
+            // To make room the reign may have ended.
+            None => {
+                for waiting in kept {
+                    self.refuse(waiting.id, &waiting.request, Refusal::NotPrimary);
+                }
+            }
         }
     }
 
@@ -254,7 +260,7 @@ impl Core {
         self.admit_writes();
     }
 
-    fn unhold(&mut self, block: u64) {
+    pub(crate) fn unhold(&mut self, block: u64) {
         if let Some(primary) = self.primary.as_mut() {
             primary.held_blocks.retain(|held| *held != block);
         }

@@ -8,6 +8,7 @@ use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, LsnRange, ReplicaId};
 
 use crate::ballot::{Ask, Denial, Denied, Fetch, FetchEnd, Promise};
+use crate::candidate::PATIENCE;
 use crate::core::{Core, Purpose, Told};
 use crate::io::{DiskDone, DiskError, LinkId, Refusal};
 use crate::notice::Notice;
@@ -53,6 +54,10 @@ impl Core {
             return;
         }
         self.heard_of(ask.epoch);
+        if self.candidate.is_none() {
+            // If the one that we promise to never reigns, somebody has to.
+            self.rest(ask.epoch, PATIENCE);
+        }
         // It flushes its log first, then its promise.
         self.flush_to = self.flush_to.max(self.log.end());
         self.promising = Some(PendingPromise { link, epoch: ask.epoch, stored: false });
@@ -95,8 +100,15 @@ impl Core {
             let ended = primary.epoch;
             self.notice(Notice::SteppedDown { epoch: ended, promised: epoch });
             self.abdicate(Refusal::NotPrimary);
+            if self.candidate.is_none() {
+                self.rest(epoch, PATIENCE);
+            }
         }
-        if self.feed.as_ref().is_some_and(|feed| feed.epoch < epoch) {
+        #[cfg(feature = "bait")]
+        let deaf = self.setup.bait == Some(crate::bait::Bait::AcceptStaleSession);
+        #[cfg(not(feature = "bait"))]
+        let deaf = false;
+        if !deaf && self.feed.as_ref().is_some_and(|feed| feed.epoch < epoch) {
             self.end_feed("a higher epoch was promised");
         }
         if self.candidate.as_ref().is_some_and(|candidate| candidate.epoch < epoch) {

@@ -9,7 +9,8 @@ pub enum Bait {
     CompleteOneEarly,
     /// Records go home before they are committed (breaks only-committed-goes-home).
     HomeBeforeCommit,
-    /// Acknowledgements of superseded sessions count (breaks stale-session-changes-nothing).
+    /// A voter that promised a higher epoch goes on taking records in the session of the lower one (breaks
+    /// stale-session-changes-nothing).
     AcceptStaleSession,
     /// A base block overwrites a newer live one (breaks base-never-over-newer).
     BaseOverNewer,

@@ -16,6 +16,7 @@ use seawall_wal::table::stored;
 
 use crate::core::{Core, Purpose};
 use crate::digest::Asker;
+use crate::follower::FeedName;
 use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Payload, ReadPiece};
 use crate::locate::{Located, Source as From};
 use crate::notice::{AreaName, Notice};
@@ -24,6 +25,8 @@ use crate::notice::{AreaName, Notice};
 const HOLES_MAX: u32 = 1 << 20;
 /// Blocks of base that are written before a checkpoint makes them lasting: 64 MiB.
 const SAVE_BLOCKS: u64 = 16 << 10;
+/// Base messages that wait for a checkpoint at the most; sources keep to far fewer.
+const QUEUE_MAX: usize = 256;
 /// Reads of one thing before its mismatch is believed.
 const TRIES_MAX: u32 = 8;
 
@@ -301,6 +304,10 @@ impl Core {
             return Err(violation);
         }
         if let Some(copy) = copy {
+            if copy.queue.len() >= QUEUE_MAX {
+                self.drop_payload(payload);
+                return Err(Violation::OutOfTurn { state: "base window full", event: "Base" });
+            }
             copy.queue.push_back((base, payload));
         }
         self.pump_base_copy_checked()
@@ -345,7 +352,7 @@ impl Core {
     }
 
     fn write_base(&mut self, base: &Base, payload: Option<&Payload>, admitted: &[Extent]) {
-        let Some(session) = self.feed.as_ref().map(|feed| feed.session) else { return };
+        let Some(feed) = self.feed.as_ref().map(crate::follower::Feed::name) else { return };
         let mut writes = 0;
         for run in base.runs() {
             for part in admitted.iter().filter_map(|admitted| intersection(run.extent, *admitted)) {
@@ -361,7 +368,7 @@ impl Core {
                 let whole = base.extent;
                 writes += 1;
                 self.disk(
-                    Purpose::BaseWrite { session, whole, part, crcs },
+                    Purpose::BaseWrite { feed, whole, part, crcs },
                     DiskOp::WriteHome { extent: part, from },
                 );
             }
@@ -376,7 +383,7 @@ impl Core {
     /// A write of base blocks ended.
     pub(crate) fn on_base_write(
         &mut self,
-        session: SessionId,
+        feed: FeedName,
         whole: Extent,
         part: Extent,
         crcs: &[Crc],
@@ -390,7 +397,8 @@ impl Core {
         for (block, crc) in (part.start..part.end()).zip(crcs) {
             self.table.set(block, Some(*crc));
         }
-        if self.feed.as_ref().is_none_or(|feed| feed.session != session) {
+        if self.feed.as_ref().is_none_or(|present| present.name() != feed) {
+            self.checkpoint_due();
             self.follower_progressed();
             return;
         }

@@ -7,19 +7,17 @@ use core::time::Duration;
 
 use seawall_recovery::lineage;
 use seawall_sender::codec;
-use seawall_sender::feed::Append;
 use seawall_sender::frame::Kind;
 use seawall_sender::greeting::Hello;
 use seawall_sender::receiver::Receiver;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
-use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
-use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, is_elected};
+use crate::ballot::{Ask, Denied, Promise, is_elected};
 use crate::core::{Core, Told};
-use crate::io::{Answered, CommandId, LinkId, Payload};
+use crate::io::{Answered, CommandId, LinkId};
 use crate::link::LinkUse;
 use crate::notice::Notice;
 use crate::primary::Primary;
@@ -30,9 +28,14 @@ const ROUNDS_FOR_OPERATOR: u32 = 4;
 /// Rest after a failed round, times the number of rounds, at most eight times.
 const REST: Duration = Duration::from_millis(300);
 
+/// How many times the longest silence a voter waits for the one that it promised to.
+pub(crate) const PATIENCE: u32 = 2;
+/// The same for one that yields to a better log.
+pub(crate) const PATIENCE_YIELDING: u32 = 6;
+
 /// How far a candidacy has come.
 #[derive(Debug)]
-enum Stage {
+pub(crate) enum Stage {
     /// Until the next round.
     Resting { until: Instant },
     /// Asking who would promise; we have promised nothing ourselves.
@@ -40,25 +43,30 @@ enum Stage {
     /// Our own promise is on its way to the disk, or durable; the others are asked after that.
     Asking { own: bool, promises: BTreeMap<ReplicaId, Promise>, until: Instant },
     /// Taking the best log of a majority.
-    Fetching { link: LinkId, to: Lsn, receiver: Receiver, lineage: Vec<LineageRow>, until: Instant },
-    /// Primary; its start has not committed.
-    Won,
+    Fetching { link: LinkId, to: Lsn, receiver: Option<Receiver>, lineage: Vec<LineageRow>, until: Instant },
+    /// Primary; its start has not committed. An operator hears so at last.
+    Won { until: Instant },
 }
 
 /// A replica that wants to be primary.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) epoch: Epoch,
-    stage: Stage,
+    pub(crate) stage: Stage,
     command: Option<CommandId>,
     rounds: u32,
     /// The highest promise that a refusal named.
-    highest: Epoch,
-    links: BTreeMap<ReplicaId, LinkId>,
-    why: String,
+    pub(crate) highest: Epoch,
+    pub(crate) links: BTreeMap<ReplicaId, LinkId>,
+    pub(crate) why: String,
 }
 
 impl Candidate {
+    /// Whether it waits for somebody else to reign.
+    pub(crate) fn is_resting(&self) -> bool {
+        matches!(self.stage, Stage::Resting { .. })
+    }
+
     /// When it must act by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
@@ -66,7 +74,7 @@ impl Candidate {
             | Stage::Sounding { until, .. }
             | Stage::Asking { until, .. }
             | Stage::Fetching { until, .. } => Some(*until),
-            Stage::Won => None,
+            Stage::Won { until } => Some(*until).filter(|_| self.command.is_some()),
         }
     }
 }
@@ -74,7 +82,9 @@ impl Candidate {
 impl Core {
     /// An operator wants this replica to be primary.
     pub(crate) fn on_promote(&mut self, id: CommandId) {
-        if let Some(primary) = self.primary.as_ref().filter(|primary| primary.serving) {
+        if let Some(fault) = self.fault.clone() {
+            self.answer(id, Err(fault));
+        } else if let Some(primary) = self.primary.as_ref().filter(|primary| primary.serving) {
             let epoch = primary.epoch;
             self.answer(id, Ok(Answered::Promoted(alloc::format!("{epoch}"))));
         } else if !self.is_voter(self.me()) {
@@ -88,8 +98,13 @@ impl Core {
         } else if self.drain.is_some() || self.drained {
             self.answer(id, Err("this replica is shutting down".into()));
         } else if let Some(candidate) = self.candidate.as_mut() {
+            candidate.rounds = 0;
+            let rests = matches!(candidate.stage, Stage::Resting { .. });
             if let Some(before) = candidate.command.replace(id) {
                 self.answer(before, Err("another promotion was asked for".into()));
+            }
+            if rests {
+                self.begin_round();
             }
         } else {
             self.campaign(Some(id));
@@ -154,7 +169,7 @@ impl Core {
             Stage::Asking { own: false, .. }
             | Stage::Resting { .. }
             | Stage::Fetching { .. }
-            | Stage::Won => return,
+            | Stage::Won { .. } => return,
         };
         self.ask(link, sounding);
     }
@@ -169,7 +184,8 @@ impl Core {
     /// A promise, or the word that it would be given.
     pub(crate) fn on_promise(&mut self, replica: ReplicaId, promise: Promise) {
         let Some(candidate) = self.candidate.as_mut() else { return };
-        if promise.epoch != candidate.epoch {
+        let coherent = lineage::covers(&promise.lineage, promise.log.end, promise.tail_epoch);
+        if promise.epoch != candidate.epoch || !coherent {
             return;
         }
         match &mut candidate.stage {
@@ -188,13 +204,14 @@ impl Core {
             | Stage::Asking { .. }
             | Stage::Resting { .. }
             | Stage::Fetching { .. }
-            | Stage::Won => {}
+            | Stage::Won { .. } => {}
         }
     }
 
     fn count_willing(&mut self) {
         let majority = crate::commit::majority(self.setup.voters());
-        let until = self.now.after(self.setup.limits.candidacy_round);
+        // A slow disk may take its time for our own promise.
+        let until = self.now.after(self.setup.limits.candidacy_round * 12);
         let Some(candidate) = self.candidate.as_mut() else { return };
         let Stage::Sounding { willing, .. } = &candidate.stage else { return };
         if willing.len() < majority {
@@ -219,8 +236,9 @@ impl Core {
         let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == stored) else {
             return;
         };
-        let Stage::Asking { own, .. } = &mut candidate.stage else { return };
+        let Stage::Asking { own, until, .. } = &mut candidate.stage else { return };
         *own = true;
+        *until = self.now.after(self.setup.limits.candidacy_round);
         let links: Vec<LinkId> = candidate.links.values().copied().collect();
         for link in links {
             if matches!(self.links.get(&link), Some(LinkUse::Candidacy { welcomed: true, .. })) {
@@ -260,111 +278,33 @@ impl Core {
         self.adopt_from(holder, &promise);
     }
 
-    /// Drop what left the best history, then fetch what we lack of it.
-    fn adopt_from(&mut self, holder: ReplicaId, best: &Promise) {
-        let fork = lineage::fork(&self.lineage, self.log.end(), &best.lineage, best.log.end);
-        let Some(candidate) = self.candidate.as_ref() else { return };
-        let epoch = candidate.epoch;
-        let link = candidate.links.get(&holder).copied().filter(|link| self.links.contains_key(link));
-        let Some(link) = link else { return self.round_failed("the holder of the best log is out of reach") };
-        // Invariant: cut-only-above-checkpoint.
-        if fork < best.log.start || fork < self.taken || fork < self.checkpoint() {
-            let why = alloc::format!(
-                "the best log is that of {holder}, and this replica is too far from it to adopt it: promote {holder}"
-            );
-            return self.round_failed(&why);
-        }
-        if fork < self.log.end() {
-            self.cut_tail(fork, Told::Nothing);
-        }
-        self.notice(Notice::AdoptingLog { holder, from: fork, to: best.log.end });
-        let last = self.log.tail_epoch();
-        let receiver = Receiver::new(
-            SessionId::NONE,
-            epoch,
-            fork,
-            self.log.tail_chain(),
-            last,
-            self.setup.volume_blocks,
-        );
-        let until = self.now.after(self.setup.limits.candidacy_round);
-        let Some(candidate) = self.candidate.as_mut() else { return };
-        let (to, lineage) = (best.log.end, best.lineage.clone());
-        candidate.stage = Stage::Fetching { link, to, receiver, lineage, until };
-        let fetch = codec::encode(&Fetch { from: fork, to });
-        self.send(link, Kind::Fetch, epoch, SessionId::NONE, &fetch, None);
-    }
-
-    /// A record of the best log.
-    pub(crate) fn on_fetched(
-        &mut self,
-        from: LinkId,
-        epoch: Epoch,
-        append: Append,
-        payload: Option<Payload>,
-    ) -> Result<(), Violation> {
-        let volume = self.setup.volume;
-        let until = self.now.after(self.setup.limits.candidacy_round);
-        let candidate = self.candidate.as_mut().filter(|candidate| candidate.epoch == epoch);
-        let Some(Stage::Fetching { link, receiver, until: deadline, .. }) = candidate.map(|c| &mut c.stage)
-        else {
-            self.drop_payload(payload);
-            return Ok(());
-        };
-        if *link != from {
-            self.drop_payload(payload);
-            return Ok(());
-        }
-        *deadline = until;
-        let crcs: &[_] = payload.as_ref().map_or(&[], |payload| &payload.crcs);
-        if let Err(violation) = receiver.on_append(epoch, SessionId::NONE, &append.record, crcs, volume) {
-            self.drop_payload(payload);
-            return Err(violation);
-        }
-        let body = payload.map(|payload| payload.buf);
-        if self.append(append.record, body).is_err() {
-            if let Some(body) = body {
-                self.release(body);
-            }
-            self.space_wanted();
-            self.round_failed("the log is full: what is settled must go home first");
-        }
-        Ok(())
-    }
-
-    /// The holder sent what it could at once.
-    pub(crate) fn on_fetch_end(&mut self, from: LinkId, end: FetchEnd) {
-        let Some(candidate) = self.candidate.as_ref() else { return };
-        let epoch = candidate.epoch;
-        let Stage::Fetching { link, to, .. } = &candidate.stage else { return };
-        if *link == from && end.to < *to && end.to == self.log.end() {
-            let fetch = codec::encode(&Fetch { from: end.to, to: *to });
-            self.send(from, Kind::Fetch, epoch, SessionId::NONE, &fetch, None);
-        }
-        self.candidate_progressed();
-    }
-
     /// Our own log moved.
     pub(crate) fn candidate_progressed(&mut self) {
         let settled_on_disk = self.log_is_settled_on_disk();
         let Some(candidate) = self.candidate.as_ref() else { return };
         match &candidate.stage {
             Stage::Asking { .. } => self.count_promises(),
-            Stage::Fetching { to, lineage, .. } => {
+            Stage::Fetching { to, lineage, receiver, .. } => {
                 self.flush_to = self.flush_to.max(self.log.end());
                 if self.log.end() == *to && settled_on_disk {
                     self.lineage = lineage::below(lineage, self.log.end()).to_vec();
                     self.reign();
+                } else if receiver.is_none()
+                    && settled_on_disk
+                    && self.log.free_bytes() > self.log_bytes() / 8
+                {
+                    self.fetch_on();
                 }
             }
-            Stage::Resting { .. } | Stage::Sounding { .. } | Stage::Won => {}
+            Stage::Resting { .. } | Stage::Sounding { .. } | Stage::Won { .. } => {}
         }
     }
 
     /// History is complete and durable: begin to write in the new epoch.
     fn reign(&mut self) {
+        let until = self.now.after(self.setup.limits.candidacy_round * 2);
         let Some(candidate) = self.candidate.as_mut() else { return };
-        candidate.stage = Stage::Won;
+        candidate.stage = Stage::Won { until };
         let epoch = candidate.epoch;
         let links: Vec<LinkId> = core::mem::take(&mut candidate.links).into_values().collect();
         for link in links {
@@ -402,7 +342,7 @@ impl Core {
         else {
             return;
         };
-        if matches!(candidate.stage, Stage::Won | Stage::Fetching { .. }) {
+        if matches!(candidate.stage, Stage::Won { .. } | Stage::Fetching { .. }) {
             return;
         }
         candidate.highest = candidate.highest.max(denied.promised);
@@ -414,14 +354,33 @@ impl Core {
         }
     }
 
-    /// A higher epoch than the one that we ask for.
+    /// A higher epoch than the one that we ask for: an operator hears so, and the one who has it may reign; if it
+    /// does not, we ask again.
     pub(crate) fn candidate_beaten(&mut self, epoch: Epoch) {
-        let Some(candidate) = self.candidate.as_mut() else { return };
-        candidate.highest = candidate.highest.max(epoch);
         self.candidate_ends("another replica was promised a higher epoch");
+        self.rest(epoch, PATIENCE);
     }
 
-    fn round_failed(&mut self, why: &str) {
+    /// Somebody else was promised `epoch`. If nobody reigns for a while, ask for promises ourselves.
+    pub(crate) fn rest(&mut self, epoch: Epoch, silences: u32) {
+        if self.fault.is_some() || self.drain.is_some() || !self.base_complete() || !self.is_voter(self.me())
+        {
+            return;
+        }
+        let spread = u32::try_from(self.me().0 % 7).unwrap_or(0);
+        let until = self.now.after(self.setup.limits.silence_max * silences + REST * spread);
+        self.candidate = Some(Candidate {
+            epoch: Epoch::ZERO,
+            stage: Stage::Resting { until },
+            command: None,
+            rounds: 0,
+            highest: epoch,
+            links: BTreeMap::new(),
+            why: String::new(),
+        });
+    }
+
+    pub(crate) fn round_failed(&mut self, why: &str) {
         let (now, me) = (self.now, self.me());
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (epoch, promised) = (candidate.epoch, candidate.highest);
@@ -469,7 +428,7 @@ impl Core {
         let answered: Vec<ReplicaId> = match &candidate.stage {
             Stage::Sounding { willing, .. } => willing.clone(),
             Stage::Asking { promises, .. } => promises.keys().copied().chain([self.me()]).collect(),
-            Stage::Resting { .. } | Stage::Fetching { .. } | Stage::Won => return,
+            Stage::Resting { .. } | Stage::Fetching { .. } | Stage::Won { .. } => return,
         };
         let open = candidate.links.keys().filter(|replica| !answered.contains(replica)).count();
         if answered.len() + open < crate::commit::majority(self.setup.voters()) {
@@ -489,7 +448,16 @@ impl Core {
             Stage::Sounding { .. } => self.round_timed_out("no majority answered"),
             Stage::Asking { .. } => self.round_timed_out("no majority promised"),
             Stage::Fetching { .. } => self.round_failed("the holder of the best log fell silent"),
-            Stage::Won => {}
+            Stage::Won { .. } => self.won_without_quorum(),
+        }
+    }
+
+    /// The operator hears that the reign has begun and can't serve; it goes on trying.
+    fn won_without_quorum(&mut self) {
+        let command = self.candidate.as_mut().and_then(|candidate| candidate.command.take());
+        if let Some(id) = command {
+            let why = "promised by a majority, but its start can't commit: too few replicas are in sync";
+            self.answer(id, Err(why.into()));
         }
     }
 

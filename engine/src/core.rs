@@ -20,7 +20,7 @@ use crate::appender::Appender;
 use crate::authority::PendingPromise;
 use crate::candidate::Candidate;
 use crate::digest::Digests;
-use crate::follower::Feed;
+use crate::follower::{Feed, FeedName};
 use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, Outbox, Output, RequestId};
 use crate::lane::Lane;
 use crate::link::LinkUse;
@@ -28,7 +28,7 @@ use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
 use crate::primary::Primary;
 use crate::scribe::{Safety, Scribe};
-use crate::setup::{Ack, Setup};
+use crate::setup::{Ack, CommitRule, Setup};
 
 /// What happens when a superblock is on stable storage.
 #[derive(Debug)]
@@ -42,11 +42,13 @@ pub(crate) enum Told {
     /// Our own promise to ourselves.
     OwnPromise { epoch: Epoch },
     /// The epoch of a primary's greeting.
-    Greeted { session: SessionId },
+    Greeted { feed: FeedName },
     /// The log was cut or begun anew.
-    Begun { session: SessionId },
+    Begun { feed: FeedName },
     /// As before, with a log that starts anew.
-    StartedOver { session: SessionId, start: Lsn },
+    StartedOver { feed: FeedName, start: Lsn },
+    /// A candidate's own tail was cut: it may fetch what it lacks.
+    CutForFetch { epoch: Epoch },
     /// A checkpoint, and whether it made a rebuilt base complete.
     Checkpoint { complete: bool },
     /// The log's start moved.
@@ -84,7 +86,7 @@ pub(crate) enum Purpose {
         number: u64,
     },
     BaseWrite {
-        session: SessionId,
+        feed: FeedName,
         whole: Extent,
         part: Extent,
         crcs: Vec<Crc>,
@@ -133,6 +135,8 @@ pub(crate) struct Core {
     pub(crate) taken: Lsn,
     pub(crate) lineage: Vec<LineageRow>,
     pub(crate) restart_rule: &'static str,
+    /// Under `one`, records that a later primary cuts may have gone home before a crash.
+    pub(crate) home_suspect: bool,
     /// The restart is on record.
     pub(crate) takes_part: bool,
     pub(crate) fault: Option<String>,
@@ -170,6 +174,7 @@ impl Core {
         }
         lineage.sort_unstable_by_key(|row| row.first);
         let checkpoint = superblock.checkpoint;
+        let home_suspect = setup.commit == CommitRule::One && superblock.clean.is_none();
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
         let lanes = setup
@@ -198,6 +203,7 @@ impl Core {
             taken: checkpoint,
             lineage,
             restart_rule: rule,
+            home_suspect,
             takes_part: false,
             fault: None,
             drain: None,

@@ -24,6 +24,9 @@ use crate::io::{Buf, LinkId, Payload};
 use crate::notice::Notice;
 use crate::scribe::Safety;
 
+/// No log gets so far: what is above is nonsense, and would overflow.
+pub(crate) const POSITION_MAX: u64 = 1 << 62;
+
 /// How far a feed is.
 #[derive(Clone, PartialEq, Debug)]
 enum Stage {
@@ -37,6 +40,13 @@ enum Stage {
     Beginning { begin: Begin },
     /// Records come.
     Fed { receiver: Receiver },
+}
+
+/// Names a feed: session ids alone are unique only among those of one primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FeedName {
+    pub(crate) epoch: Epoch,
+    pub(crate) session: SessionId,
 }
 
 /// The feed of one session.
@@ -57,6 +67,19 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// Its name.
+    pub(crate) fn name(&self) -> FeedName {
+        FeedName { epoch: self.epoch, session: self.session }
+    }
+
+    /// Whether the primary owes us a sign of life; in the other stages it waits for us.
+    pub(crate) fn is_owed(&self) -> bool {
+        match self.stage {
+            Stage::Told | Stage::Fed { .. } => true,
+            Stage::Greeted { .. } | Stage::Planned { .. } | Stage::Beginning { .. } => false,
+        }
+    }
+
     /// Whether records come.
     pub(crate) fn is_fed(&self) -> bool {
         matches!(self.stage, Stage::Fed { .. })
@@ -125,17 +148,21 @@ impl Core {
         self.flush_to = self.flush_to.max(self.log.end());
         if above {
             // Invariant: promise-is-durable-first. The epoch is on both superblocks before it is answered.
-            self.change_superblock(Safety::Twice, Told::Greeted { session }, |superblock| {
-                assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
-                superblock.promised = epoch;
-            });
+            self.change_superblock(
+                Safety::Twice,
+                Told::Greeted { feed: FeedName { epoch, session } },
+                |superblock| {
+                    assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
+                    superblock.promised = epoch;
+                },
+            );
         }
         self.follower_progressed();
     }
 
     /// The primary's epoch is on both superblocks.
-    pub(crate) fn on_greeted_stored(&mut self, session: SessionId) {
-        if let Some(feed) = self.feed.as_mut().filter(|feed| feed.session == session)
+    pub(crate) fn on_greeted_stored(&mut self, name: FeedName) {
+        if let Some(feed) = self.feed.as_mut().filter(|feed| feed.name() == name)
             && let Stage::Greeted { promised } = &mut feed.stage
         {
             *promised = true;
@@ -195,6 +222,10 @@ impl Core {
         if feed.stage != Stage::Told {
             return Err(Violation::OutOfTurn { state: "greeted or fed", event: "Begin" });
         }
+        let from = begin.plan.feed_from();
+        if from.0 > POSITION_MAX || !lineage::covers(&begin.lineage, from, begin.epoch_before) {
+            return Err(Violation::Contradictory { kind: Kind::Begin });
+        }
         feed.stage = Stage::Planned { begin };
         self.follower_progressed();
         Ok(())
@@ -222,28 +253,54 @@ impl Core {
         } else {
             None
         };
+        let drops = keeps_log && from < self.log.end();
+        let held = match self.scribe.content().base {
+            BaseState::Complete => self.setup.volume_blocks,
+            BaseState::Rebuilding { held, .. } => held,
+            BaseState::Blank => 0,
+        };
+        let refusal = refusal.or(if drops && self.home_suspect {
+            // Only a copy from nothing puts right what a cut record may have done at home.
+            Some(Refusal::ChainDiffers)
+        } else if matches!(begin.plan, BeginPlan::Resume { held: resumed, .. } if resumed > held) {
+            Some(Refusal::PlanOutdated)
+        } else {
+            None
+        });
         if let Some(why) = refusal {
+            if let Some(feed) = self.feed.as_mut() {
+                feed.stage = Stage::Told;
+                feed.heard = self.now;
+            }
             self.refuse_session(link, epoch, session, why);
+            if why == Refusal::CutBelowHome {
+                // With the checkpoint on record the next facts say so themselves, and a rebuild is planned.
+                self.mover.urgent = true;
+                self.checkpoint_due();
+            }
             return;
         }
-        let name = match begin.plan {
+        let name = FeedName { epoch, session };
+        let plan = match begin.plan {
             BeginPlan::Feed { .. } => "feed",
             BeginPlan::Cut { .. } => "cut",
             BeginPlan::Rebuild { .. } => "rebuild",
             BeginPlan::Resume { .. } => "resume",
         };
-        self.notice(Notice::Following { epoch, session, plan: name });
+        self.notice(Notice::Following { epoch, session, plan });
         self.lineage = begin.lineage.clone();
         match begin.plan {
-            BeginPlan::Feed { .. } => self.change_superblock(Safety::Once, Told::Begun { session }, |_| {}),
-            BeginPlan::Cut { to } => self.cut_tail(to, Told::Begun { session }),
+            BeginPlan::Feed { .. } => {
+                self.change_superblock(Safety::Once, Told::Begun { feed: name }, |_| {})
+            }
+            BeginPlan::Cut { to } => self.cut_tail(to, Told::Begun { feed: name }),
             BeginPlan::Resume { cut, held, from } => {
                 self.notice(Notice::RebuildBegan { cut, from_block: held });
-                self.cut_tail(from, Told::Begun { session });
+                self.cut_tail(from, Told::Begun { feed: name });
             }
             BeginPlan::Rebuild { cut } => {
                 self.notice(Notice::RebuildBegan { cut, from_block: 0 });
-                self.start_over(cut, &begin, session);
+                self.start_over(cut, &begin, name);
             }
         }
         if let Some(feed) = self.feed.as_mut() {
@@ -281,6 +338,9 @@ impl Core {
             let mark = self.log.cut(to);
             self.lineage.retain(|row| row.first < to);
             self.flush_to = self.flush_to.min(to);
+            // In `written` mode a quorum that lost power takes its unflushed promises with it.
+            self.committed = self.committed.min(to);
+            self.settled = self.settled.min(to);
             self.rebuild_recent();
             self.notice(Notice::TailCut { to, from });
             self.change_superblock(Safety::Once, told, |superblock| superblock.cut = Some(mark));
@@ -290,7 +350,7 @@ impl Core {
     }
 
     /// Forget everything: a rebuild from nothing.
-    fn start_over(&mut self, cut: Lsn, begin: &Begin, session: SessionId) {
+    fn start_over(&mut self, cut: Lsn, begin: &Begin, feed: FeedName) {
         let mark = self.log.reset(cut, begin.chain, begin.epoch_before);
         let head = self.log.head();
         self.flush_to = Lsn::ZERO;
@@ -302,7 +362,9 @@ impl Core {
         self.set_all_holes();
         let row = lineage::row_before(&begin.lineage, cut);
         let start = cut;
-        self.change_superblock(Safety::Once, Told::StartedOver { session, start }, |superblock| {
+        self.home_suspect = false;
+        // In both slots: the older one speaks of a log that is overwritten from now on.
+        self.change_superblock(Safety::Twice, Told::StartedOver { feed, start }, |superblock| {
             superblock.cut = Some(mark);
             superblock.log_start = head;
             superblock.checkpoint = cut;
@@ -311,9 +373,10 @@ impl Core {
     }
 
     /// The plan is durable: the feed may come.
-    pub(crate) fn on_begun_stored(&mut self, session: SessionId) {
+    pub(crate) fn on_begun_stored(&mut self, name: FeedName) {
         let volume_blocks = self.setup.volume_blocks;
-        let Some(feed) = self.feed.as_mut().filter(|feed| feed.session == session) else { return };
+        let session = name.session;
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.name() == name) else { return };
         let Stage::Beginning { begin } = &feed.stage else { return };
         let (from, settled) = (begin.plan.feed_from(), begin.settled);
         let held = begin.plan.base_from().unwrap_or(volume_blocks);
@@ -327,6 +390,7 @@ impl Core {
             volume_blocks,
         );
         feed.stage = Stage::Fed { receiver };
+        feed.heard = self.now;
         let (link, epoch) = (feed.link, feed.epoch);
         let begun = codec::encode(&Begun { end: from, held });
         self.send(link, Kind::Begun, epoch, session, &begun, None);
@@ -353,6 +417,10 @@ impl Core {
         if let Err(violation) = judged {
             self.drop_payload(payload);
             return Err(violation);
+        }
+        if feed.parked.len() >= self.setup.limits.window_records {
+            self.drop_payload(payload);
+            return Err(Violation::OutOfTurn { state: "window full", event: "Append" });
         }
         let body = payload.map(|payload| payload.buf);
         feed.parked.push_back((append.record, body));
@@ -459,7 +527,8 @@ impl Core {
     /// Time passed.
     pub(crate) fn follower_tick(&mut self) {
         let silence = self.setup.limits.silence_max;
-        let silent = self.feed.as_ref().is_some_and(|feed| feed.heard.after(silence) <= self.now);
+        let silent =
+            self.feed.as_ref().is_some_and(|feed| feed.is_owed() && feed.heard.after(silence) <= self.now);
         if silent {
             self.end_feed("the primary fell silent");
         }

@@ -360,12 +360,6 @@ impl Core {
     ) -> Result<(), Violation> {
         let end = self.log.end();
         let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
-        #[cfg(feature = "bait")]
-        let session = if self.setup.bait == Some(crate::bait::Bait::AcceptStaleSession) {
-            lane.sender.session().unwrap_or(session)
-        } else {
-            session
-        };
         match lane.sender.on_acked(session, ack, end) {
             Ok(moved) => {
                 let durable = lane.sender.frontiers().durable;

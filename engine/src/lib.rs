@@ -10,6 +10,7 @@ extern crate alloc;
 extern crate std;
 
 mod admission;
+mod adoption;
 mod appender;
 mod authority;
 #[cfg(feature = "bait")]

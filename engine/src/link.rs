@@ -13,8 +13,12 @@ use seawall_wal::names::{Epoch, ReplicaId};
 
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise};
 use crate::core::Core;
+use crate::follower::POSITION_MAX;
 use crate::io::{LinkId, Payload};
 use crate::notice::Notice;
+
+/// Connections at a time; honest members need a few each.
+const LINKS_MAX: usize = 256;
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +60,10 @@ impl Core {
     }
 
     pub(crate) fn on_accepted(&mut self, link: LinkId) {
+        if self.links.len() >= LINKS_MAX {
+            self.out.push(crate::io::Output::Disconnect { link });
+            return;
+        }
         let since = self.now;
         self.links.insert(link, LinkUse::Unknown { since });
     }
@@ -100,6 +108,9 @@ impl Core {
         if kind != Kind::Hello && frame.header.volume != self.setup.volume {
             return Err(Violation::WrongVolume { expected: self.setup.volume, found: frame.header.volume });
         }
+        if frame.header.epoch.counter > POSITION_MAX {
+            return Err(Violation::Contradictory { kind });
+        }
         match used {
             LinkUse::Unknown { .. } => match kind {
                 Kind::Hello => self.on_hello(link, frame),
@@ -127,6 +138,7 @@ impl Core {
                 }
                 Kind::Farewell => {
                     self.lose(link);
+                    self.out.push(crate::io::Output::Disconnect { link });
                     Ok(())
                 }
                 _ => out_of_turn("inbound"),
@@ -184,6 +196,9 @@ impl Core {
                 }
                 (true, Kind::Denied) => {
                     let denied: Denied = codec::decode(&frame.meta)?;
+                    if denied.promised.counter > POSITION_MAX {
+                        return Err(Violation::Contradictory { kind });
+                    }
                     self.on_denied(replica, denied);
                     Ok(())
                 }
@@ -256,7 +271,7 @@ impl Core {
         let hello: Hello = codec::decode(&frame.meta)?;
         let us = self.identity();
         let why = match check_hello(&us, frame.header.volume, &hello) {
-            Ok(version) if self.setup.member(hello.from).is_some() => {
+            Ok(version) if hello.from != us.replica && self.setup.member(hello.from).is_some() => {
                 self.links.insert(link, LinkUse::Inbound { peer: hello.from });
                 let welcome = codec::encode(&Welcome::new(&us, version));
                 self.send(link, Kind::Welcome, Epoch::ZERO, SessionId::NONE, &welcome, None);

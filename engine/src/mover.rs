@@ -1,10 +1,11 @@
 //! Moves settled records home, in rounds: blocks in order, then the checksum table, then a flush, then the
 //! superblock that says so. Only then may the log forget them.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use seawall_wal::names::{Extent, Lsn};
+use seawall_wal::overlay::Cover;
 use seawall_wal::superblock::BaseState;
 
 use crate::core::{Core, Purpose, Told};
@@ -15,6 +16,8 @@ use crate::scribe::Safety;
 
 /// Blocks of one move.
 const JOB_BLOCKS_MAX: u32 = 64;
+/// Covers looked up at a time.
+const COVERS: usize = 512;
 /// Table pages written at a time.
 const PAGES_IN_FLIGHT: usize = 32;
 
@@ -48,6 +51,8 @@ struct Round {
     target: Lsn,
     stage: Stage,
     cursor: u64,
+    /// What comes next, in block order, up to the cursor.
+    queue: VecDeque<(Extent, Cover)>,
     jobs: BTreeMap<u64, Job>,
     numbers: u64,
     busy: usize,
@@ -108,6 +113,7 @@ impl Core {
             || self.mover.urgent
             || base;
         if !due || (self.taken <= self.mover.home && !base) {
+            self.mover.waits = false;
             return;
         }
         // Base blocks and moves never meet: one waits for the other.
@@ -124,6 +130,7 @@ impl Core {
             target,
             stage: Stage::Moving,
             cursor: 0,
+            queue: VecDeque::new(),
             jobs: BTreeMap::new(),
             numbers: 0,
             busy: 0,
@@ -193,11 +200,14 @@ impl Core {
     /// Start the next move of the round; false when there is none left to start.
     fn next_move(&mut self) -> bool {
         let Some(round) = self.mover.round.as_mut() else { return false };
-        let covers = self.overlay.take_below(round.target, round.cursor, 64);
-        let Some((first, cover)) = covers.first().copied() else { return false };
+        if round.queue.is_empty() {
+            // What is newer by the time it is moved stays in the overlay: the round moves what it saw.
+            round.queue.extend(self.overlay.take_below(round.target, round.cursor, COVERS));
+        }
+        let Some((first, cover)) = round.queue.pop_front() else { return false };
+        round.cursor = first.end();
         round.busy += 1;
         if cover.zero {
-            round.cursor = first.end();
             round.blocks += u64::from(first.blocks);
             self.mover.moves += 1;
             self.table.set_holes(first);
@@ -206,17 +216,22 @@ impl Core {
         }
         let mut extent = Extent::new(first.start, 0);
         let mut located = Located::default();
-        for (run, cover) in covers {
-            let room = JOB_BLOCKS_MAX - extent.blocks;
-            if cover.zero || run.start != extent.end() || room == 0 {
-                break;
-            }
-            let blocks = run.blocks.min(room);
+        let mut next = Some((first, cover));
+        while let Some((run, cover)) = next {
+            let blocks = run.blocks.min(JOB_BLOCKS_MAX - extent.blocks);
             let source = Source::Record { lsn: cover.lsn, first: cover.first };
             located.runs.push(Run { at: extent.blocks, blocks, source });
             extent.blocks += blocks;
+            round.cursor = round.cursor.max(extent.end());
+            if blocks < run.blocks {
+                let rest = Extent::new(run.start + u64::from(blocks), run.blocks - blocks);
+                round.queue.push_front((rest, Cover { first: cover.first + blocks, ..cover }));
+                break;
+            }
+            next = round.queue.pop_front_if(|(run, cover)| {
+                !cover.zero && run.start == extent.end() && extent.blocks < JOB_BLOCKS_MAX
+            });
         }
-        round.cursor = extent.end();
         round.blocks += u64::from(extent.blocks);
         round.numbers += 1;
         let job = round.numbers;
@@ -311,6 +326,7 @@ impl Core {
         self.mover.moves += 1;
         self.mover.home = self.mover.home.max(round.target);
         self.table.on_checkpointed();
+        self.home_suspect = false;
         self.overlay.discard_below(round.target);
         self.notice(Notice::Checkpointed { to: round.target, blocks: round.blocks });
         self.on_base_saved(round.base_held, complete);
@@ -318,6 +334,7 @@ impl Core {
         self.admit_writes();
         self.checkpoint_due();
         self.follower_progressed();
+        self.candidate_progressed();
         self.drain_due();
     }
 

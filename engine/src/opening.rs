@@ -198,7 +198,8 @@ fn read_slot(slot: Slot) -> DiskOp {
 /// off since, and it did not shut down cleanly.
 pub(crate) fn is_lossy(superblock: &Superblock, setup: &Setup) -> bool {
     superblock.lossy
-        || (!superblock.ack_durable
+        || (superblock.boots > 0
+            && !superblock.ack_durable
             && superblock.machine_boot != setup.machine_boot
             && superblock.clean.is_none())
 }

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, Lsn};
 
-use crate::core::{Core, Purpose};
+use crate::core::{Core, Purpose, Told};
 use crate::io::{Buf, Done, Refusal, Request, RequestId};
 use crate::locate::Located;
 use crate::notice::Notice;
 use crate::pulse::Pulses;
+use crate::scribe::Safety;
 
 /// A write that waits to join the log.
 #[derive(Debug)]
@@ -121,9 +122,10 @@ impl Primary {
     fn oldest(&self) -> Option<Instant> {
         let queues = [self.waiting.front().map(|w| w.since)];
         let admitted = [self.plain.front().map(|a| a.since), self.firm.front().map(|a| a.since)];
-        let reads = self.reads.values().map(|r| r.since).min();
-        let merges = self.merges.values().map(|m| m.since).min();
-        queues.into_iter().chain(admitted).chain([reads, merges]).flatten().min()
+        // What the disk is at ends when the disk does: no deadline helps it.
+        let idle = self.reads.values().filter(|r| r.progress != ReadProgress::UnderWay);
+        let reads = idle.map(|r| r.since).min();
+        queues.into_iter().chain(admitted).chain([reads]).flatten().min()
     }
 
     /// When the oldest request's patience ends.
@@ -203,6 +205,10 @@ impl Core {
             let epoch = primary.epoch;
             self.notice(Notice::Serving { epoch });
             self.campaign_won(epoch);
+            if self.scribe.content().lossy {
+                // Its log is the volume's history now, whatever it lost before.
+                self.change_superblock(Safety::Once, Told::Nothing, |superblock| superblock.lossy = false);
+            }
         }
         let primary = self.primary.as_mut().expect("still primary");
         let confirmed = primary.pulses.confirmed();
@@ -237,7 +243,7 @@ impl Core {
             }
         }
         let mut waiting = Vec::new();
-        while primary.waiting.front().is_some_and(|w| late(w.since) && !w.merged) {
+        while primary.waiting.front().is_some_and(|w| late(w.since)) {
             waiting.extend(primary.waiting.pop_front());
         }
         // A read that the disk is at keeps its buffer until the disk is done with it.
@@ -263,6 +269,11 @@ impl Core {
             self.complete(id, Err(Refusal::NoQuorum));
         }
         for waiting in waiting {
+            if waiting.merged
+                && let Request::Write { extent, .. } = &waiting.request
+            {
+                self.unhold(extent.start);
+            }
             self.refuse(waiting.id, &waiting.request, Refusal::NoQuorum);
         }
     }
@@ -270,6 +281,10 @@ impl Core {
     /// This reign is over: whatever is in flight is refused; what joined the log may yet take effect.
     pub(crate) fn abdicate(&mut self, refusal: Refusal) {
         let Some(primary) = self.primary.take() else { return };
+        self.digests.wanted.clear();
+        for question in core::mem::take(&mut self.digests.questions) {
+            self.answer(question.id, Err("this replica is not the primary any more: ask again".into()));
+        }
         for waiting in primary.waiting {
             self.refuse(waiting.id, &waiting.request, refusal);
         }

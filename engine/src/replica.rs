@@ -92,6 +92,16 @@ impl Replica {
         }
     }
 
+    /// What it is, and the epoch whose primary it follows or is.
+    #[must_use]
+    pub fn role(&self) -> (Role, Epoch) {
+        match &self.stage {
+            Stage::Unread(_) | Stage::Opening { .. } => (Role::Opening, Epoch::ZERO),
+            Stage::Refused { .. } => (Role::Faulted, Epoch::ZERO),
+            Stage::Open(core) => core.role(),
+        }
+    }
+
     /// What it shows of itself.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -177,6 +187,7 @@ fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
         index_bytes: 0,
         base_complete: false,
         base_held: 0,
+        lossy: false,
         restart_rule: "none",
         fault,
         requests: 0,
@@ -227,7 +238,7 @@ impl Core {
         }
         let silence = self.setup.limits.silence_max;
         let requests = self.primary.as_ref().and_then(|p| p.deadline(self.setup.limits.quorum_patience));
-        let feed = self.feed.as_ref().map(|feed| feed.heard.after(silence));
+        let feed = self.feed.as_ref().filter(|feed| feed.is_owed()).map(|feed| feed.heard.after(silence));
         let candidate = self.candidate.as_ref().and_then(crate::candidate::Candidate::deadline);
         let unknown = self.unknown_since().map(|since| since.after(silence));
         [requests, feed, candidate, unknown, self.lanes_deadline()].into_iter().flatten().min()
@@ -253,8 +264,8 @@ impl Core {
             Purpose::BaseRead { replica, session, number } => {
                 self.on_base_read(replica, session, number, result)
             }
-            Purpose::BaseWrite { session, whole, part, crcs } => {
-                self.on_base_write(session, whole, part, &crcs, result);
+            Purpose::BaseWrite { feed, whole, part, crcs } => {
+                self.on_base_write(feed, whole, part, &crcs, result);
             }
             Purpose::FetchRead { link, first, records } => self.on_fetch_read(link, first, records, result),
             Purpose::Move(which) => self.on_moved(which, result),
@@ -271,17 +282,19 @@ impl Core {
                 Told::Reopened => self.take_part(),
                 Told::Promise { link, epoch } => self.on_promise_stored(link, epoch),
                 Told::OwnPromise { epoch } => self.on_own_promise_stored(epoch),
-                Told::Greeted { session } => self.on_greeted_stored(session),
-                Told::Begun { session } => self.on_begun_stored(session),
-                Told::StartedOver { session, start } => {
+                Told::Greeted { feed } => self.on_greeted_stored(feed),
+                Told::CutForFetch { epoch } => self.on_cut_for_fetch(epoch),
+                Told::Begun { feed } => self.on_begun_stored(feed),
+                Told::StartedOver { feed, start } => {
                     self.log.on_release_durable(start);
-                    self.on_begun_stored(session);
+                    self.on_begun_stored(feed);
                 }
                 Told::Checkpoint { complete } => self.on_checkpointed(complete),
                 Told::Released { start } => {
                     self.log.on_release_durable(start);
                     self.admit_writes();
                     self.follower_progressed();
+                    self.candidate_progressed();
                 }
                 Told::Drained => self.on_drained(),
             }
@@ -300,24 +313,30 @@ impl Core {
         }
     }
 
-    fn status(&self) -> Status {
-        let superblock = self.scribe.content();
+    fn role(&self) -> (Role, Epoch) {
+        let resting = self.candidate.as_ref().is_none_or(crate::candidate::Candidate::is_resting);
         let role = if self.fault.is_some() {
             Role::Faulted
         } else if self.drained {
             Role::Drained
         } else if let Some(primary) = &self.primary {
             if primary.serving { Role::Primary } else { Role::Starting }
-        } else if self.candidate.is_some() {
-            Role::Candidate
-        } else {
+        } else if resting {
             Role::Follower
+        } else {
+            Role::Candidate
         };
         let epoch = match (&self.primary, &self.feed) {
             (Some(primary), _) => primary.epoch,
             (None, Some(feed)) => feed.epoch,
             (None, None) => Epoch::ZERO,
         };
+        (role, epoch)
+    }
+
+    fn status(&self) -> Status {
+        let superblock = self.scribe.content();
+        let (role, epoch) = self.role();
         let base_held = match superblock.base {
             BaseState::Complete => self.setup.volume_blocks,
             BaseState::Rebuilding { held, .. } => self.base_held_contiguous().unwrap_or(held),
@@ -344,6 +363,7 @@ impl Core {
                 + self.table.bytes(),
             base_complete: self.base_complete(),
             base_held,
+            lossy: superblock.lossy,
             restart_rule: self.restart_rule,
             fault: self.fault.clone(),
             requests: self.primary.as_ref().map_or(0, crate::primary::Primary::requests),

@@ -79,6 +79,8 @@ pub struct Status {
     pub base_complete: bool,
     /// Blocks of the base that are held while it is rebuilt.
     pub base_held: u64,
+    /// Whether it may have lost records that it answered for (`ack = written` and a power loss).
+    pub lossy: bool,
     /// How the last restart judged the disk.
     pub restart_rule: &'static str,
     /// Why it is faulted.
