@@ -1,0 +1,16 @@
+//! Bytes of an NBD session, whatever they are: no panic, and no buffer is left over.
+//!
+//! `cargo +nightly fuzz run nbd_session` in `blockdev`. The input is what `blockdev/tests/nbd/replay.rs` says; the
+//! kept corpus is replayed by an ordinary test too.
+#![no_main]
+
+#[path = "../../tests/nbd/replay.rs"]
+mod replay;
+#[path = "../../tests/nbd/rig.rs"]
+#[allow(dead_code)]
+mod rig;
+#[path = "../../tests/nbd/wire.rs"]
+#[allow(dead_code)]
+mod wire;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| replay::replay(input));

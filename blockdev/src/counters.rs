@@ -1,0 +1,108 @@
+//! What a driver counts, as numbers that any thread may read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $field:ident $name:literal $kind:ident $help:literal;)*) => {
+        /// All numbers of one driver. Counters only grow; gauges go up and down.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $field: AtomicU64,)* }
+
+        impl Counters {
+            /// Each number: its name, whether it only grows, what it says, and its value.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, Kind, &'static str, u64)> {
+                vec![$(($name, Kind::$kind, $help, self.$field.load(Relaxed)),)*]
+            }
+        }
+    };
+}
+
+/// How a number behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+counters! {
+    /// Turns of the driver's loop.
+    turns "driver_turns" Counter "Turns of the driver's loop";
+    /// The longest time between waking up and waiting again, in nanoseconds.
+    tick_gap_nanos_max "driver_tick_gap_nanos_max" Gauge "Longest time between waking up and waiting again";
+    /// Completions that did not fit into the completion queue at once.
+    ring_overflows "driver_ring_overflows" Counter "Completions that did not fit into the queue at once";
+    /// Blocks of the pool that are allocated.
+    pool_blocks_used "pool_blocks_used" Gauge "Blocks of 4096 bytes of the buffer pool in use";
+    /// Allocations of the pool.
+    pool_allocations "pool_allocations" Gauge "Allocations of the buffer pool";
+    /// Those who wait for room in the pool.
+    pool_waiting "pool_waiting" Gauge "Requests, frames and reads that wait for room in the buffer pool";
+    /// Appends to logs.
+    appends "log_appends" Counter "Appends to the log";
+    /// Records in them.
+    append_records "log_records" Counter "Records appended to the log";
+    /// Appends that were durable by themselves.
+    durable_appends "log_durable_appends" Counter "Appends to the log that were durable when they were done";
+    /// Flushes of devices.
+    flushes "device_flushes" Counter "Flushes of a device, besides durable writes";
+    /// Bytes written to devices.
+    device_bytes_written "device_bytes_written" Counter "Bytes written to the devices";
+    /// Bytes read from devices.
+    device_bytes_read "device_bytes_read" Counter "Bytes read from the devices";
+    /// Device operations that failed.
+    device_errors "device_errors" Counter "Operations on the devices that failed";
+    /// Requests of clients given to replicas.
+    requests "client_requests" Counter "Requests of clients given to the volume";
+    /// Requests that were refused.
+    refusals "client_refusals" Counter "Requests of clients that were refused";
+    /// Payload bytes that clients wrote.
+    client_bytes_written "client_bytes_written" Counter "Payload bytes that clients wrote";
+    /// Payload bytes that clients read.
+    client_bytes_read "client_bytes_read" Counter "Payload bytes that clients read";
+    /// Flushes by clients.
+    client_flushes "client_flushes" Counter "Flushes that clients asked for";
+    /// Connections of clients now open.
+    clients "clients" Gauge "Connections of clients";
+    /// Connections of clients ever accepted.
+    clients_accepted "clients_accepted" Counter "Connections of clients accepted";
+    /// Connections to and from peers now open.
+    links "links" Gauge "Connections to and from peers";
+    /// Connections to and from peers that were lost.
+    links_lost "links_lost" Counter "Connections to and from peers that were lost";
+    /// Connections of peers closed because what they sent was no frame.
+    framing_violations "framing_violations" Counter "Connections closed because what came was not a frame";
+    /// Connections of peers for volumes that are not here.
+    strangers "strangers" Counter "Connections closed because they named no volume of this node";
+    /// Bytes received from peers.
+    peer_bytes_received "peer_bytes_received" Counter "Bytes received from peers";
+    /// Bytes sent to peers.
+    peer_bytes_sent "peer_bytes_sent" Counter "Bytes sent to peers";
+    /// Notices that found the queue to the control plane full.
+    notices_dropped "notices_dropped" Counter "Notices that found the queue to the control plane full";
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, more: u64) {
+    // One thread writes: no read-modify-write cycle is needed.
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+/// Counts one.
+pub(crate) fn count(counter: &AtomicU64) {
+    add(counter, 1);
+}
+
+/// Sets a gauge.
+pub(crate) fn set(gauge: &AtomicU64, value: u64) {
+    gauge.store(value, Relaxed);
+}
+
+/// Raises a gauge to a new maximum.
+pub(crate) fn raise(gauge: &AtomicU64, value: u64) {
+    if value > gauge.load(Relaxed) {
+        gauge.store(value, Relaxed);
+    }
+}

@@ -1,0 +1,365 @@
+//! The loop: hear, tell, carry out, wait.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use seawall_engine::io::{Input, LinkId, Output, Request};
+use seawall_engine::notice::Notice;
+use seawall_sender::time::Instant;
+use seawall_wal::names::BLOCK_BYTES;
+
+use super::{Door, Loop, STOP_PATIENCE};
+use crate::clock;
+use crate::counters::{add, count, raise, set};
+use crate::disk::{Finished, buffers};
+use crate::gear::{Gear, Token, Waiter};
+use crate::handle::{Told, Wish};
+use crate::net;
+use crate::ring::op::{Completion, Op, Outcome};
+
+/// How long a door stays shut after an error, such as too many open files.
+const DOOR_PATIENCE: Duration = Duration::from_millis(100);
+/// A machine whose deadline has passed already is called again after this long, not at once.
+const TICK_MIN: Duration = Duration::from_micros(100);
+
+impl Loop {
+    /// Until it is stopped.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        loop {
+            let now = clock::now();
+            self.settle();
+            self.links.flush(&mut self.gear);
+            self.clients.flush(now, &mut self.gear);
+            if self.is_over(now) {
+                return Ok(());
+            }
+            let before_wait = clock::now();
+            let patience = self.patience(before_wait);
+            self.gear.ring.turn(patience)?;
+            let woke = clock::now();
+            let mut any = false;
+            while let Some(completion) = self.gear.ring.take() {
+                any = true;
+                self.on_completion(completion, woke);
+            }
+            if any && !self.spin.is_zero() {
+                self.awake_until = woke.after(self.spin);
+            }
+            self.expire(woke);
+            self.note(now, before_wait);
+        }
+    }
+
+    /// What the counters say of a turn that began `now` and waited from `done` on.
+    fn note(&self, now: Instant, done: Instant) {
+        let Gear { ring, pool, counters } = &self.gear;
+        count(&counters.turns);
+        raise(&counters.tick_gap_nanos_max, done.0.saturating_sub(now.0));
+        set(&counters.ring_overflows, ring.overflows());
+        set(&counters.pool_blocks_used, u64::from(pool.blocks_used()));
+        set(&counters.pool_allocations, pool.allocations() as u64);
+        set(&counters.pool_waiting, pool.waiting() as u64);
+    }
+
+    /// Whether it was stopped and clients have heard their last answers.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if !self.handle.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        let since = match self.stopping {
+            Some(since) => since,
+            None => {
+                self.stopping = Some(now);
+                self.clients.shut_down(now, &mut self.gear);
+                self.settle();
+                self.clients.flush(now, &mut self.gear);
+                now
+            }
+        };
+        self.clients.len() == 0 || now >= since.after(STOP_PATIENCE)
+    }
+
+    /// How long there is nothing to do.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        if now < self.awake_until {
+            return Some(Duration::ZERO);
+        }
+        let machines = self.volumes.iter().filter_map(|volume| volume.deadline);
+        let doors = self.peer_doors.iter().chain(&self.client_doors).filter_map(|door| door.retry);
+        let stop = self.stopping.map(|since| since.after(STOP_PATIENCE));
+        let others = [self.links.deadline(), self.clients.deadline(), stop];
+        let first = machines.chain(doors).chain(others.into_iter().flatten()).min()?;
+        Some(first.since(now))
+    }
+
+    fn on_completion(&mut self, completion: Completion<Token>, now: Instant) {
+        let Loop { gear, links, clients, inputs, .. } = self;
+        match completion.token {
+            Token::Wake => {
+                gear.ring.push(Token::Wake, Op::Await { event: Rc::clone(&self.bell) });
+                self.hear();
+            }
+            Token::Disk { volume, job } => {
+                let finished = self.volumes[volume as usize].jobs.on_completion(job, completion, gear);
+                self.on_finished(volume, finished);
+            }
+            Token::LinkConnect { link } => links.on_connected(link, completion, gear, inputs),
+            Token::LinkReceive { link } => links.on_received(link, completion, gear, inputs),
+            Token::LinkSend { link } => links.on_sent(link, completion, gear, inputs),
+            Token::ClientReceive { client } => clients.on_received(client, completion, now, gear),
+            Token::ClientSend { client } => clients.on_sent(client, completion, now, gear),
+            Token::PeerAccept { listener } => {
+                let door = &mut self.peer_doors[listener as usize];
+                if let Some(socket) = admit(door, completion, now, self.stopping.is_some(), gear) {
+                    links.accept(socket, now, gear);
+                }
+            }
+            Token::ClientAccept { listener } => {
+                let door = &mut self.client_doors[listener as usize];
+                if let Some(socket) = admit(door, completion, now, self.stopping.is_some(), gear) {
+                    if door.listener.is_tcp {
+                        net::tune(&socket);
+                    }
+                    clients.accept(socket, now, gear);
+                }
+            }
+        }
+    }
+
+    fn on_finished(&mut self, volume: u32, finished: Option<Finished>) {
+        if let Some(Finished { op, result }) = finished {
+            self.inputs.push_back((volume, Input::DiskDone { op, result }));
+        }
+    }
+
+    /// What the control plane wants.
+    fn hear(&mut self) {
+        while let Ok(wish) = self.wished.try_recv() {
+            match wish {
+                Wish::Command { volume, command, reply } => {
+                    match (0u32..).zip(&mut self.volumes).find(|(_, here)| here.id == volume) {
+                        Some((index, here)) => {
+                            let input = here.command(command, reply);
+                            self.inputs.push_back((index, input));
+                        }
+                        None => reply(Err(String::from("this node has no replica of that volume"))),
+                    }
+                }
+                Wish::Status { volume, reply } => {
+                    let here = self.volumes.iter().find(|here| here.id == volume);
+                    reply(here.map(|here| here.replica.status()));
+                }
+                Wish::Resolved { volume, link, slot, to } => {
+                    let Loop { gear, links, inputs, .. } = self;
+                    links.on_resolved(volume, link, slot, to, gear, inputs);
+                }
+            }
+        }
+    }
+
+    /// What the clock wants.
+    fn expire(&mut self, now: Instant) {
+        for (index, volume) in (0u32..).zip(&mut self.volumes) {
+            if volume.deadline.is_some_and(|deadline| deadline <= now) {
+                volume.deadline = None;
+                self.inputs.push_back((index, Input::Tick));
+            }
+        }
+        let Loop { gear, links, clients, inputs, .. } = self;
+        links.expire(now, gear, inputs);
+        clients.expire(now, gear);
+        let peers = (0u32..).zip(&mut self.peer_doors);
+        let clients = (0u32..).zip(&mut self.client_doors);
+        for (token, door) in peers
+            .map(|(listener, door)| (Token::PeerAccept { listener }, door))
+            .chain(clients.map(|(listener, door)| (Token::ClientAccept { listener }, door)))
+        {
+            if door.retry.take_if(|retry| *retry <= now).is_some() {
+                gear.ring.push(token, Op::Accept { socket: Rc::clone(&door.listener.socket) });
+            }
+        }
+    }
+
+    /// Tells the machines everything, and does what they want, until nothing is left.
+    fn settle(&mut self) {
+        loop {
+            while let Some((export, id, request)) = self.clients.wishes.requests.pop_front() {
+                self.count_request(&request);
+                self.volumes[export.0 as usize].queue(id, request);
+            }
+            for (index, volume) in (0u32..).zip(&mut self.volumes) {
+                while let Some(input) = volume.admit() {
+                    self.inputs.push_back((index, input));
+                }
+            }
+            if let Some((volume, input)) = self.inputs.pop_front() {
+                self.step(volume, input);
+                continue;
+            }
+            if let Some((volume, violation)) = self.links.violations.pop() {
+                self.tell(volume, Notice::PeerViolated { violation });
+                continue;
+            }
+            if self.attach() {
+                continue;
+            }
+            let Some((waiter, bufs)) = self.gear.pool.granted() else { return };
+            let now = clock::now();
+            let Loop { gear, links, clients, inputs, .. } = self;
+            match waiter {
+                Waiter::Disk { volume, job } => {
+                    let finished = self.volumes[volume as usize].jobs.on_granted(job, bufs[0], gear);
+                    self.on_finished(volume, finished);
+                }
+                Waiter::Link { link } => links.on_granted(link, bufs[0], gear, inputs),
+                Waiter::ClientPayload { client } => clients.on_payload_granted(client, bufs, now, gear),
+                Waiter::ClientBuffers { client, task } => {
+                    clients.on_buffers_granted(client, task, bufs, now, gear);
+                }
+            }
+        }
+    }
+
+    /// Answers clients that want to attach, as far as that can be said. Whether any was answered.
+    fn attach(&mut self) -> bool {
+        self.attaching.append(&mut self.clients.wishes.attachments);
+        let mut answered = false;
+        for (client, export) in std::mem::take(&mut self.attaching) {
+            let attachment = if self.stopping.is_some() {
+                Some(crate::export::nbd::Attachment::ShuttingDown)
+            } else if self.clients.is_haunted(export) {
+                None
+            } else {
+                self.volumes[export.0 as usize].attachment()
+            };
+            match attachment {
+                None => self.attaching.push((client, export)),
+                Some(attachment) => {
+                    answered = true;
+                    self.clients.on_attached(client, export, attachment, clock::now(), &mut self.gear);
+                }
+            }
+        }
+        answered
+    }
+
+    fn step(&mut self, index: u32, input: Input) {
+        let now = clock::now();
+        let volume = &mut self.volumes[index as usize];
+        volume.replica.step(now, input, &mut self.outbox);
+        volume.deadline = volume.replica.deadline().map(|deadline| deadline.max(now.after(TICK_MIN)));
+        let mut outputs = std::mem::take(&mut self.outbox.outputs);
+        // All references first: a `Release` may stand before what it is about.
+        for output in &outputs {
+            match output {
+                Output::Disk { what, .. } => {
+                    buffers(what).into_iter().for_each(|buf| self.gear.pool.retain(buf));
+                }
+                Output::Send { payload, .. } => {
+                    payload.iter().for_each(|buf| self.gear.pool.retain(*buf));
+                }
+                Output::Connect { .. }
+                | Output::Disconnect { .. }
+                | Output::Complete { .. }
+                | Output::Release(_)
+                | Output::Answer { .. }
+                | Output::Notice(_) => {}
+            }
+        }
+        for output in outputs.drain(..) {
+            self.carry_out(index, output, now);
+        }
+        self.outbox.outputs = outputs;
+    }
+
+    fn carry_out(&mut self, index: u32, output: Output, now: Instant) {
+        let Loop { gear, links, clients, inputs, .. } = self;
+        let volume = &mut self.volumes[index as usize];
+        match output {
+            Output::Disk { op, what } => {
+                let finished = volume.jobs.begin(op, what, gear);
+                self.on_finished(index, finished);
+            }
+            Output::Connect { link, to: _, address } => {
+                if links.connect(index, link, &address, gear, inputs) {
+                    self.resolve(index, link, address);
+                }
+            }
+            Output::Send { link, head, payload } => links.send(index, link, head, payload, gear),
+            Output::Disconnect { link } => links.disconnect(index, link, now, gear, inputs),
+            Output::Complete { id, result } => {
+                volume.on_completed();
+                add(&gear.counters.refusals, u64::from(result.is_err()));
+                clients.on_completed(id, result, now, gear);
+            }
+            Output::Release(buf) => gear.pool.release(buf),
+            Output::Answer { id, answer } => volume.on_answer(id, answer),
+            Output::Notice(notice) => self.tell(index, notice),
+        }
+    }
+
+    fn tell(&self, index: u32, notice: Notice) {
+        let told = Told { volume: self.volumes[index as usize].id, notice };
+        if self.told.try_send(told).is_err() {
+            count(&self.gear.counters.notices_dropped);
+        }
+    }
+
+    /// Looks a peer's name up on a thread of its own: it may take seconds.
+    fn resolve(&self, volume: u32, link: LinkId, address: String) {
+        let Some(slot) = self.links.slot_of(volume, link) else { return };
+        let handle = self.handle.clone();
+        let look_up = move || {
+            let to = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+            if handle.wishes.send(Wish::Resolved { volume, link, slot, to }).is_ok() {
+                handle.ring_bell();
+            }
+        };
+        if std::thread::Builder::new().name(String::from("resolver")).spawn(look_up).is_err() {
+            // No thread is as good as no address.
+            let _ = self.handle.wishes.try_send(Wish::Resolved { volume, link, slot, to: None });
+            self.handle.ring_bell();
+        }
+    }
+
+    fn count_request(&self, request: &Request) {
+        let counters = &self.gear.counters;
+        count(&counters.requests);
+        let bytes = |blocks: u32| u64::from(blocks) * u64::from(BLOCK_BYTES);
+        match request {
+            Request::Read { extent, .. } => add(&counters.client_bytes_read, bytes(extent.blocks)),
+            Request::Write { extent, .. } => add(&counters.client_bytes_written, bytes(extent.blocks)),
+            Request::WritePart { sectors, .. } => {
+                add(&counters.client_bytes_written, u64::from(*sectors) * 512);
+            }
+            Request::Flush => count(&counters.client_flushes),
+            Request::WriteZeroes { .. } | Request::Trim { .. } | Request::Status { .. } => {}
+        }
+    }
+}
+
+/// The connection that came through a door, which is armed again.
+fn admit(
+    door: &mut Door,
+    completion: Completion<Token>,
+    now: Instant,
+    stopping: bool,
+    gear: &mut Gear,
+) -> Option<std::os::fd::OwnedFd> {
+    match completion.outcome {
+        Ok(Outcome::Accepted(socket)) => {
+            if stopping {
+                return None;
+            }
+            gear.ring.push(completion.token, completion.op);
+            Some(socket)
+        }
+        Ok(Outcome::Moved(_)) | Err(_) => {
+            door.retry = Some(now.after(DOOR_PATIENCE)).filter(|_| !stopping);
+            None
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One replica in its driver: the machine, its disk, and what waits for it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use seawall_engine::io::{Answer, CommandId, Input, Request, RequestId};
+use seawall_engine::replica::Replica;
+use seawall_engine::setup::Setup;
+use seawall_engine::status::Role;
+use seawall_sender::time::Instant;
+use seawall_wal::names::{Epoch, VolumeId};
+
+use crate::disk::{Disk, Jobs};
+use crate::export::nbd::Attachment;
+use crate::handle::Reply;
+
+/// One replica.
+pub(crate) struct Volume {
+    pub(crate) id: VolumeId,
+    pub(crate) replica: Replica,
+    pub(crate) jobs: Jobs,
+    /// When the machine wants to be called again.
+    pub(crate) deadline: Option<Instant>,
+    /// Names of peers, for people.
+    setup: Setup,
+    /// Requests given to the machine and not yet completed.
+    in_flight: usize,
+    /// Requests that wait for that to fall below the machine's limit.
+    waiting: VecDeque<(RequestId, Request)>,
+    /// Commands not yet answered.
+    commands: BTreeMap<CommandId, Reply<Answer>>,
+    next_command: u64,
+}
+
+impl Volume {
+    pub(crate) fn new(index: u32, setup: Setup, disk: Disk, now: Instant) -> Volume {
+        Volume {
+            id: setup.volume,
+            replica: Replica::new(now, setup.clone()),
+            jobs: Jobs::new(index, disk),
+            deadline: Some(now),
+            setup,
+            in_flight: 0,
+            waiting: VecDeque::new(),
+            commands: BTreeMap::new(),
+            next_command: 0,
+        }
+    }
+
+    /// A client's request: it waits for its turn.
+    pub(crate) fn queue(&mut self, id: RequestId, request: Request) {
+        self.waiting.push_back((id, request));
+    }
+
+    /// The next request whose turn it is.
+    pub(crate) fn admit(&mut self) -> Option<Input> {
+        if self.in_flight >= self.setup.limits.requests_max {
+            return None;
+        }
+        let (id, request) = self.waiting.pop_front()?;
+        self.in_flight += 1;
+        Some(Input::Request { id, request })
+    }
+
+    /// A request ended.
+    pub(crate) fn on_completed(&mut self) {
+        // Invariant: completion-exactly-once.
+        self.in_flight = self.in_flight.checked_sub(1).expect("a request ends once");
+    }
+
+    /// The input for a command, whose answer goes to `reply`.
+    pub(crate) fn command(&mut self, command: seawall_engine::io::Command, reply: Reply<Answer>) -> Input {
+        self.next_command += 1;
+        let id = CommandId(self.next_command);
+        self.commands.insert(id, reply);
+        Input::Command { id, command }
+    }
+
+    /// A command ended.
+    pub(crate) fn on_answer(&mut self, id: CommandId, answer: Answer) {
+        if let Some(reply) = self.commands.remove(&id) {
+            reply(answer);
+        }
+    }
+
+    /// Whether a client may attach now; `None` while that is not known, as in an election.
+    pub(crate) fn attachment(&self) -> Option<Attachment> {
+        let (role, epoch) = self.replica.role();
+        match role {
+            Role::Primary => Some(Attachment::Granted),
+            Role::Opening | Role::Candidate | Role::Starting => None,
+            Role::Follower if epoch == Epoch::ZERO => None,
+            Role::Follower => {
+                let primary = self.setup.member(epoch.replica).map(|member| member.name.clone());
+                Some(Attachment::NotPrimary { primary })
+            }
+            Role::Faulted | Role::Drained => Some(Attachment::NotPrimary { primary: None }),
+        }
+    }
+}

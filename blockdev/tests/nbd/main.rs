@@ -1,0 +1,10 @@
+//! The NBD machine from outside: bytes in, bytes and core requests out, over a volume in memory.
+
+mod handshake;
+mod hostile;
+mod replay;
+mod requests;
+mod rig;
+mod room;
+mod volume;
+mod wire;
