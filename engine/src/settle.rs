@@ -80,6 +80,7 @@ impl Core {
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);
         self.committed = self.committed.max(committed);
+        // Invariant: durable-before-done.
         assert!(
             self.committed <= self.log.end() || self.baited_one_early(),
             "nothing commits that is not in the log"

@@ -185,6 +185,7 @@ impl Sender {
                     written: ack.written > self.frontiers.written,
                     durable: ack.durable > self.frontiers.durable,
                 };
+                // Invariant: dirty-cleared-by-proof. Nothing but an answer of the live session moves what it holds.
                 self.frontiers = ack;
                 self.window.on_written(ack.written);
                 Ok(moved)
