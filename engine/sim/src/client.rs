@@ -1,0 +1,99 @@
+//! The clients: what they ask for. Where it goes and what comes of it is the world's business.
+
+use seawall_wal::names::Extent;
+
+use crate::oracle::ledger::{Place, has_parts};
+use crate::prng::Prng;
+use crate::profile::LoadProfile;
+use crate::stamp::Stamp;
+
+/// One request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wish {
+    /// Read blocks.
+    Read(Extent),
+    /// Write blocks or sectors.
+    Write {
+        /// What to write.
+        stamp: Stamp,
+        /// Where.
+        place: Place,
+        /// Durable before it is done.
+        fua: bool,
+    },
+    /// Zero blocks, or trim them.
+    Zero {
+        /// What names it.
+        stamp: Stamp,
+        /// Which.
+        extent: Extent,
+        /// Trim.
+        trim: bool,
+        /// Durable before it is done.
+        fua: bool,
+    },
+    /// A flush.
+    Flush,
+}
+
+/// Who asks.
+#[derive(Debug)]
+pub(crate) struct Client {
+    load: LoadProfile,
+    volume_blocks: u64,
+    stamps: u64,
+}
+
+impl Client {
+    /// One that has asked for nothing.
+    pub(crate) fn new(load: LoadProfile, volume_blocks: u64) -> Client {
+        Client { load, volume_blocks, stamps: 0 }
+    }
+
+    /// The next thing to ask for.
+    pub(crate) fn wish(&mut self, prng: &mut Prng) -> Wish {
+        let draw = prng.below(100);
+        if draw < self.load.reads {
+            return Wish::Read(self.extent(prng, 64));
+        }
+        let kind = prng.below(100);
+        let fua = prng.chance(100_000);
+        if kind < 4 {
+            return Wish::Flush;
+        }
+        self.stamps += 1;
+        let stamp = Stamp(self.stamps);
+        if self.load.zeroes && kind < 16 {
+            let blocks_max = if prng.chance(100_000) { 4096 } else { 64 };
+            return Wish::Zero { stamp, extent: self.extent(prng, blocks_max), trim: prng.coin(), fua };
+        }
+        let place = if self.load.parts && kind < 40 {
+            self.sectors(prng)
+        } else {
+            Place::Blocks(self.extent(prng, 64))
+        };
+        Wish::Write { stamp, place, fua }
+    }
+
+    fn extent(&self, prng: &mut Prng, blocks_max: u32) -> Extent {
+        let blocks_max = blocks_max.min(self.load.blocks_max.max(blocks_max / 64));
+        let blocks = if prng.coin() { prng.between(1, u64::from(blocks_max)) } else { prng.between(1, 4) };
+        let start = self.block(prng);
+        let blocks = blocks.min(self.volume_blocks - start).min(u64::from(blocks_max));
+        Extent::new(start, u32::try_from(blocks).expect("few"))
+    }
+
+    fn sectors(&self, prng: &mut Prng) -> Place {
+        let block = self.block(prng) | 3;
+        assert!(has_parts(block), "a block that may be written in parts");
+        let first = prng.below(8);
+        let count = prng.between(1, (8 - first).min(7));
+        let small = |n: u64| u8::try_from(n).expect("less than nine");
+        Place::Sectors { block, first: small(first), count: small(count) }
+    }
+
+    fn block(&self, prng: &mut Prng) -> u64 {
+        let below = if prng.coin() { self.load.hot_blocks } else { self.volume_blocks };
+        prng.below(below.min(self.volume_blocks))
+    }
+}

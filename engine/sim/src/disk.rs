@@ -1,0 +1,443 @@
+//! A replica's devices as its machine uses them: every disk operation of the seam, over simulated devices.
+//!
+//! An operation takes effect when it ends, except that a read may have looked as early as it was given. Until
+//! then it is in flight, and a crash leaves of it what it likes.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::io::{AppendPart, Area, Buf, DiskDone, DiskError, DiskOp, OpId, ReadPiece};
+use seawall_wal::crc::{ZERO_BLOCK, crc32c};
+use seawall_wal::geometry::Geometry;
+use seawall_wal::names::{Crc, Extent};
+use seawall_wal::scan::scan;
+
+use crate::device::{Device, Domain, Loss, SECTOR};
+use crate::pool::{BLOCK, Pool};
+use crate::prng::Prng;
+
+/// Linux's number for an input/output error.
+const EIO: DiskError = DiskError { errno: 5 };
+
+/// How an operation will end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// Well.
+    Good,
+    /// With an error; of what it was to write, anything may have been written.
+    Error,
+}
+
+/// How a node's life ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Crash {
+    /// The process is killed; the device keeps its cache.
+    Kill,
+    /// The power is gone.
+    Power(Loss),
+}
+
+#[derive(Debug)]
+struct Job {
+    what: DiskOp,
+    fate: Fate,
+    /// The bytes of a read that looked when it was given.
+    early: Option<Vec<u8>>,
+    /// For a flush: what had been written when it was given.
+    mark: u64,
+}
+
+/// An operation that ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What it was.
+    pub(crate) what: DiskOp,
+    /// How it ended.
+    pub(crate) result: Result<DiskDone, DiskError>,
+}
+
+/// The devices of one replica, and what is in flight on them.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    geometry: Geometry,
+    main: Device,
+    log: Device,
+    jobs: BTreeMap<OpId, Job>,
+}
+
+impl Disk {
+    /// Empty devices of that geometry.
+    pub(crate) fn new(geometry: Geometry) -> Disk {
+        Disk { geometry, main: Device::default(), log: Device::default(), jobs: BTreeMap::new() }
+    }
+
+    /// Its geometry.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// What a formatter writes before the first life.
+    pub(crate) fn format(&mut self, area: Area, offset: u64, bytes: &[u8]) {
+        self.write(area, offset, bytes, true);
+    }
+
+    /// What is there now, whether stable or not.
+    pub(crate) fn bytes(&self, area: Area, offset: u64, len: usize) -> Vec<u8> {
+        let at = self.offset(area) + offset;
+        self.device(area).bytes(at, len)
+    }
+
+    /// What an operation in flight is.
+    pub(crate) fn given(&self, op: OpId) -> &DiskOp {
+        &self.jobs[&op].what
+    }
+
+    /// A number that stands for everything on it.
+    pub(crate) fn digest(&self) -> u64 {
+        self.main.digest() ^ self.log.digest().rotate_left(17)
+    }
+
+    /// Operations in flight.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = &DiskOp> {
+        self.jobs.values().map(|job| &job.what)
+    }
+
+    /// An operation is given. `early`: a read looks now instead of at its end.
+    pub(crate) fn on_given(&mut self, op: OpId, what: DiskOp, fate: Fate, early: bool) {
+        let mark = match &what {
+            DiskOp::Flush { area } => self.device(*area).mark(),
+            _ => 0,
+        };
+        let early = match &what {
+            DiskOp::Read { pieces, blocks, .. } if early => Some(self.gather(pieces, *blocks)),
+            _ => None,
+        };
+        let before = self.jobs.insert(op, Job { what, fate, early, mark });
+        assert!(before.is_none(), "{op:?} names two operations");
+    }
+
+    /// An operation ends.
+    pub(crate) fn on_due(&mut self, op: OpId, pool: &mut Pool, prng: &mut Prng) -> Ended {
+        let Job { what, fate, early, mark } = self.jobs.remove(&op).expect("an operation in flight");
+        let result = match fate {
+            Fate::Good => Ok(self.carry_out(&what, early, mark, pool)),
+            Fate::Error => {
+                self.break_off(&what, pool, prng);
+                Err(EIO)
+            }
+        };
+        Ended { what, result }
+    }
+
+    /// The node's life ends. Gives the number of sectors that a power loss took back.
+    pub(crate) fn on_crash(&mut self, crash: Crash, pool: &Pool, prng: &mut Prng) -> u64 {
+        for job in core::mem::take(&mut self.jobs).into_values() {
+            self.break_off(&job.what, pool, prng);
+        }
+        match crash {
+            Crash::Kill => 0,
+            Crash::Power(loss) => self.main.lose(loss, prng) + self.log.lose(loss, prng),
+        }
+    }
+
+    fn carry_out(&mut self, what: &DiskOp, early: Option<Vec<u8>>, mark: u64, pool: &mut Pool) -> DiskDone {
+        match what {
+            DiskOp::ReadMeta { area, offset, bytes } => {
+                DiskDone::Meta(self.bytes(*area, *offset, *bytes as usize))
+            }
+            DiskOp::WriteMeta { area, offset, bytes, durable } => {
+                self.write(*area, *offset, bytes, *durable);
+                DiskDone::Done
+            }
+            DiskOp::Scan { offset, bytes } => {
+                let log = self.bytes(Area::Log, *offset, *bytes as usize);
+                DiskDone::Scanned(scan(&log, *offset, self.geometry.unit_bytes, crc32c))
+            }
+            DiskOp::Append { offset, parts, durable } => {
+                self.write(Area::Log, *offset, &self.append_bytes(parts, pool), *durable);
+                DiskDone::Done
+            }
+            DiskOp::Read { pieces, into, blocks } => {
+                let bytes = early.unwrap_or_else(|| self.gather(pieces, *blocks));
+                let buf = into.unwrap_or_else(|| pool.take(*blocks));
+                pool.bytes_mut(buf).copy_from_slice(&bytes);
+                DiskDone::Read { buf, crcs: crcs(pieces, *blocks, &bytes) }
+            }
+            DiskOp::WriteHome { extent, from } => {
+                self.write(Area::Home, extent.start * BLOCK as u64, pool.bytes(*from), false);
+                DiskDone::Done
+            }
+            DiskOp::Discard { extent } => {
+                // Whoever reads it before it is written again shall notice.
+                let bytes = vec![0xDD; extent.blocks as usize * BLOCK];
+                self.write(Area::Home, extent.start * BLOCK as u64, &bytes, false);
+                DiskDone::Done
+            }
+            DiskOp::Flush { area } => {
+                let domain = domain(*area);
+                self.device_mut(*area).flush(domain, mark);
+                DiskDone::Done
+            }
+            DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {
+                let base = if *zero_base { vec![0; BLOCK] } else { pool.bytes(*base).to_vec() };
+                let over = pool.bytes_mut(*over);
+                let first = usize::from(*first_sector) * SECTOR;
+                let end = first + usize::from(*sectors) * SECTOR;
+                over[..first].copy_from_slice(&base[..first]);
+                over[end..].copy_from_slice(&base[end..]);
+                DiskDone::Merged(crc32c(over))
+            }
+        }
+    }
+
+    /// Nobody knows how far an operation came.
+    fn break_off(&mut self, what: &DiskOp, pool: &Pool, prng: &mut Prng) {
+        let (area, offset, bytes) = match what {
+            DiskOp::WriteMeta { area, offset, bytes, .. } => (*area, *offset, bytes.clone()),
+            DiskOp::Append { offset, parts, .. } => (Area::Log, *offset, self.append_bytes(parts, pool)),
+            DiskOp::WriteHome { extent, from } => {
+                (Area::Home, extent.start * BLOCK as u64, pool.bytes(*from).to_vec())
+            }
+            DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => return,
+            DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => return,
+        };
+        let at = self.offset(area) + offset;
+        self.device_mut(area).write_some(domain(area), at, &bytes, prng);
+    }
+
+    fn append_bytes(&self, parts: &[AppendPart], pool: &Pool) -> Vec<u8> {
+        let unit = self.geometry.unit_bytes as usize;
+        let mut bytes = Vec::new();
+        for part in parts {
+            let end = bytes.len() + unit;
+            bytes.extend_from_slice(&part.header[..]);
+            bytes.resize(end, 0);
+            if let Some(body) = part.body {
+                bytes.extend_from_slice(pool.bytes(body));
+            }
+        }
+        bytes
+    }
+
+    fn gather(&self, pieces: &[ReadPiece], blocks: u32) -> Vec<u8> {
+        let mut bytes = vec![0; blocks as usize * BLOCK];
+        for piece in pieces {
+            let at = piece.at as usize * BLOCK;
+            let into = &mut bytes[at..at + piece.blocks as usize * BLOCK];
+            assert!(matches!(piece.area, Area::Log | Area::Home), "reads gather from log and home");
+            self.device(piece.area).read(self.offset(piece.area) + piece.offset, into);
+        }
+        bytes
+    }
+
+    fn write(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {
+        assert!(offset + bytes.len() as u64 <= self.area_bytes(area), "a write stays within its area");
+        let at = self.offset(area) + offset;
+        self.device_mut(area).write(domain(area), at, bytes, durable);
+    }
+
+    fn offset(&self, area: Area) -> u64 {
+        match area {
+            Area::Super => 0,
+            Area::Log => self.geometry.log_offset(),
+            Area::Table => self.geometry.table_offset(),
+            Area::Home => self.geometry.home_offset(),
+        }
+    }
+
+    fn area_bytes(&self, area: Area) -> u64 {
+        match area {
+            Area::Super => seawall_wal::geometry::SUPER_BYTES,
+            Area::Log => self.geometry.log_bytes,
+            Area::Table => self.geometry.table_bytes(),
+            Area::Home => self.geometry.home_bytes(),
+        }
+    }
+
+    fn device(&self, area: Area) -> &Device {
+        match area {
+            Area::Log if self.geometry.separate_log => &self.log,
+            Area::Log | Area::Super | Area::Table | Area::Home => &self.main,
+        }
+    }
+
+    fn device_mut(&mut self, area: Area) -> &mut Device {
+        match area {
+            Area::Log if self.geometry.separate_log => &mut self.log,
+            Area::Log | Area::Super | Area::Table | Area::Home => &mut self.main,
+        }
+    }
+}
+
+fn domain(area: Area) -> Domain {
+    match area {
+        Area::Log => Domain::Log,
+        Area::Super | Area::Table | Area::Home => Domain::Main,
+    }
+}
+
+fn crcs(pieces: &[ReadPiece], blocks: u32, bytes: &[u8]) -> Vec<Crc> {
+    let mut crcs = vec![ZERO_BLOCK; blocks as usize];
+    for piece in pieces {
+        for block in piece.at as usize..(piece.at + piece.blocks) as usize {
+            crcs[block] = crc32c(&bytes[block * BLOCK..(block + 1) * BLOCK]);
+        }
+    }
+    crcs
+}
+
+/// The buffers that an operation names: it holds them until it ends.
+pub(crate) fn buffers(what: &DiskOp) -> Vec<Buf> {
+    match what {
+        DiskOp::Append { parts, .. } => parts.iter().filter_map(|part| part.body).collect(),
+        DiskOp::Read { into, .. } => into.iter().copied().collect(),
+        DiskOp::WriteHome { from, .. } => vec![*from],
+        DiskOp::Merge { base, over, zero_base: false, .. } => vec![*base, *over],
+        DiskOp::Merge { over, zero_base: true, .. } => vec![*over],
+        DiskOp::ReadMeta { .. } | DiskOp::WriteMeta { .. } | DiskOp::Scan { .. } => Vec::new(),
+        DiskOp::Discard { .. } | DiskOp::Flush { .. } => Vec::new(),
+    }
+}
+
+/// Bytes that an operation moves, for its duration.
+pub(crate) fn bytes_moved(what: &DiskOp) -> u64 {
+    let blocks = |blocks: u32| u64::from(blocks) * BLOCK as u64;
+    match what {
+        DiskOp::ReadMeta { bytes, .. } | DiskOp::Scan { bytes, .. } => u64::from(*bytes),
+        DiskOp::WriteMeta { bytes, .. } => bytes.len() as u64,
+        DiskOp::Append { parts, .. } => {
+            parts.iter().map(|p| 512 + p.body.map_or(0, |buf| blocks(buf.blocks))).sum()
+        }
+        DiskOp::Read { blocks: count, .. } => blocks(*count),
+        DiskOp::WriteHome { extent, .. } => blocks(extent.blocks),
+        DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => 0,
+    }
+}
+
+/// A short account of an operation for the transcript.
+pub(crate) fn describe(what: &DiskOp) -> String {
+    let extent = |extent: &Extent| format!("{}+{}", extent.start, extent.blocks);
+    match what {
+        DiskOp::ReadMeta { area, offset, bytes } => format!("read {area:?} {offset:#x}+{bytes:#x}"),
+        DiskOp::WriteMeta { area, offset, bytes, durable } => {
+            format!("write {area:?} {offset:#x}+{:#x}{}", bytes.len(), if *durable { " durable" } else { "" })
+        }
+        DiskOp::Scan { offset, bytes } => format!("scan log {offset:#x}+{bytes:#x}"),
+        DiskOp::Append { offset, parts, durable } => {
+            let lsns: Vec<u64> = parts.iter().map(|part| lsn_of(&part.header)).collect();
+            format!("append {offset:#x} records {lsns:?}{}", if *durable { " durable" } else { "" })
+        }
+        DiskOp::Read { pieces, blocks, .. } => {
+            let pieces: Vec<String> = pieces
+                .iter()
+                .map(|p| format!("{:?} {:#x}+{}→{}", p.area, p.offset, p.blocks, p.at))
+                .collect();
+            format!("read {blocks} blocks from {pieces:?}")
+        }
+        DiskOp::WriteHome { extent: which, .. } => format!("write home {}", extent(which)),
+        DiskOp::Discard { extent: which } => format!("discard {}", extent(which)),
+        DiskOp::Flush { area } => format!("flush {area:?}"),
+        DiskOp::Merge { first_sector, sectors, .. } => format!("merge sectors {first_sector}+{sectors}"),
+    }
+}
+
+fn lsn_of(header: &[u8; 512]) -> u64 {
+    u64::from_le_bytes(header[40..48].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prng::Stream;
+    use seawall_engine::io::Payload;
+    use seawall_wal::names::{Epoch, Lsn, VolumeId};
+    use seawall_wal::record::{Kind, RecordHeader};
+
+    fn disk(unit_bytes: u32) -> Disk {
+        let geometry =
+            Geometry { volume_blocks: 64, log_bytes: 4 << 20, unit_bytes, separate_log: unit_bytes == 512 };
+        Disk::new(geometry)
+    }
+
+    fn part(lsn: u64, payload: &Payload) -> AppendPart {
+        let header = RecordHeader {
+            volume: VolumeId([1; 16]),
+            epoch: Epoch::ZERO,
+            lsn: Lsn(lsn),
+            kind: Kind::Write,
+            extent: Extent::new(lsn, payload.buf.blocks),
+            chain: Crc(0),
+            body: payload.crcs.clone(),
+        };
+        AppendPart { header: header.encode(Lsn::ZERO, 0), body: Some(payload.buf) }
+    }
+
+    fn carry(disk: &mut Disk, pool: &mut Pool, what: DiskOp, fate: Fate) -> Result<DiskDone, DiskError> {
+        disk.on_given(OpId(9), what, fate, false);
+        disk.on_due(OpId(9), pool, &mut Prng::new(1, Stream::Loss)).result
+    }
+
+    #[test]
+    fn what_is_appended_is_scanned_and_read() {
+        for unit in [512, 4096] {
+            let (mut disk, mut pool) = (disk(unit), Pool::default());
+            let (first, second) = (pool.filled(&[5; BLOCK]), pool.filled(&[6; 2 * BLOCK]));
+            let parts = vec![part(0, &first), part(1, &second)];
+            let append = DiskOp::Append { offset: 0, parts, durable: true };
+            assert_eq!(carry(&mut disk, &mut pool, append, Fate::Good), Ok(DiskDone::Done));
+            let scan = DiskOp::Scan { offset: 0, bytes: 1 << 20 };
+            let Ok(DiskDone::Scanned(scanned)) = carry(&mut disk, &mut pool, scan, Fate::Good) else {
+                panic!()
+            };
+            let found: Vec<(u64, bool)> =
+                scanned.records.iter().map(|found| (found.header.lsn.0, found.body_ok)).collect();
+            assert_eq!(found, [(0, true), (1, true)]);
+            let offset = scanned.records[1].offset + u64::from(unit);
+            let pieces = vec![ReadPiece { area: Area::Log, offset, blocks: 2, at: 1 }];
+            let read = DiskOp::Read { pieces, into: None, blocks: 4 };
+            let Ok(DiskDone::Read { buf, crcs }) = carry(&mut disk, &mut pool, read, Fate::Good) else {
+                panic!()
+            };
+            assert_eq!(crcs, [ZERO_BLOCK, second.crcs[0], second.crcs[1], ZERO_BLOCK]);
+            assert_eq!(pool.bytes(buf.part(1, 2)), [6; 2 * BLOCK]);
+        }
+    }
+
+    #[test]
+    fn a_merge_keeps_the_named_sectors_and_takes_the_rest() {
+        let (mut disk, mut pool) = (disk(512), Pool::default());
+        let (base, over) = (pool.filled(&[1; BLOCK]).buf, pool.filled(&[2; BLOCK]).buf);
+        let merge = DiskOp::Merge { base, over, first_sector: 3, sectors: 2, zero_base: false };
+        let mut expected = [1; BLOCK];
+        expected[3 * SECTOR..5 * SECTOR].fill(2);
+        assert_eq!(carry(&mut disk, &mut pool, merge, Fate::Good), Ok(DiskDone::Merged(crc32c(&expected))));
+        assert_eq!(pool.bytes(over), expected);
+    }
+
+    #[test]
+    fn a_flush_covers_what_was_done_before_it_was_given_and_nothing_else() {
+        let (mut disk, mut pool) = (disk(4096), Pool::default());
+        let (one, two) = (pool.filled(&[1; BLOCK]).buf, pool.filled(&[2; BLOCK]).buf);
+        let home = |start, from| DiskOp::WriteHome { extent: Extent::new(start, 1), from };
+        carry(&mut disk, &mut pool, home(0, one), Fate::Good).unwrap();
+        disk.on_given(OpId(1), DiskOp::Flush { area: Area::Home }, Fate::Good, false);
+        carry(&mut disk, &mut pool, home(1, two), Fate::Good).unwrap();
+        disk.on_due(OpId(1), &mut pool, &mut Prng::new(1, Stream::Loss));
+        disk.on_crash(Crash::Power(Loss::Everything), &pool, &mut Prng::new(1, Stream::Loss));
+        assert_eq!(disk.bytes(Area::Home, 0, BLOCK), [1; BLOCK]);
+        assert_eq!(disk.bytes(Area::Home, BLOCK as u64, BLOCK), [0; BLOCK]);
+    }
+
+    #[test]
+    fn a_failed_write_may_have_written_anything() {
+        let mut outcomes = std::collections::BTreeSet::new();
+        for seed in 0..32 {
+            let (mut disk, mut pool) = (disk(512), Pool::default());
+            let from = pool.filled(&[7; BLOCK]).buf;
+            disk.on_given(OpId(1), DiskOp::WriteHome { extent: Extent::new(0, 1), from }, Fate::Error, false);
+            let ended = disk.on_due(OpId(1), &mut pool, &mut Prng::new(seed, Stream::Loss));
+            assert_eq!(ended.result, Err(EIO));
+            outcomes.insert(disk.bytes(Area::Home, 0, BLOCK).iter().filter(|&&byte| byte == 7).count());
+        }
+        assert!(outcomes.contains(&0) && outcomes.contains(&BLOCK) && outcomes.len() > 2, "{outcomes:?}");
+    }
+}

@@ -1,0 +1,24 @@
+//! The deterministic simulator: the real engine, log and codec over simulated disks, clocks, networks, clients and
+//! faults. Same seed, same history, byte for byte. It is the second driver of the machine that `seawall` drives.
+
+mod client;
+mod clock;
+mod device;
+mod disk;
+mod net;
+mod node;
+pub mod options;
+pub mod oracle;
+mod pool;
+mod prng;
+mod profile;
+mod queue;
+mod quiesce;
+pub mod run;
+mod stamp;
+mod step;
+pub mod swarm;
+pub mod tally;
+mod transcript;
+mod trouble;
+mod world;

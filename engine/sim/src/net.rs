@@ -1,0 +1,470 @@
+//! The network between nodes: connections that carry whole frames, byte for byte, each direction in order.
+//!
+//! As with TCP, nothing within a connection is doubled or reordered, but connections overtake each other, break
+//! with a tail of what was sent, stay half open when one end loses its power, and hold back what was sent into a
+//! cut direction until it is whole again, however late that is.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use seawall_engine::io::{Buf, LinkId};
+
+use crate::clock::{MILLIS, Moment};
+use crate::pool::Pool;
+use crate::prng::Prng;
+use crate::profile::NetProfile;
+
+/// A connection, named by the world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ConnId(pub(crate) u64);
+
+/// One of a connection's two ends; as a direction, that from this end to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Side {
+    /// Who opened it.
+    Opener,
+    /// Who was called.
+    Called,
+}
+
+impl Side {
+    const BOTH: [Side; 2] = [Side::Opener, Side::Called];
+
+    fn other(self) -> Side {
+        match self {
+            Side::Opener => Side::Called,
+            Side::Called => Side::Opener,
+        }
+    }
+}
+
+/// What the world has to come back with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NetEvent {
+    /// The oldest frame that an end wants to send leaves it.
+    Leave(ConnId, Side),
+    /// The first thing on its way from that end may have arrived.
+    Arrive(ConnId, Side),
+    /// Whoever opened it has waited long enough.
+    GiveUp(ConnId),
+}
+
+/// What a node's process hears.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// Somebody connected; the driver has to name the link by [`Net::on_accepted`].
+    Accepted(ConnId),
+    /// The connection that it asked for is open.
+    Connected(LinkId),
+    /// The bytes of one frame.
+    Frame(LinkId, Vec<u8>),
+    /// The connection is gone, with these buffers that it had still to send.
+    Lost(LinkId, Vec<Buf>),
+}
+
+/// How a node looks from the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Host {
+    /// The machine has power: its kernel answers.
+    pub(crate) powered: bool,
+    /// The life of its process, if there is one.
+    pub(crate) life: Option<u32>,
+    /// The process does not run.
+    pub(crate) paused: bool,
+}
+
+#[derive(Debug)]
+enum Item {
+    Syn,
+    Accept,
+    SynAck,
+    Frame(Vec<u8>),
+    Close,
+}
+
+#[derive(Debug)]
+struct End {
+    node: usize,
+    life: u32,
+    link: Option<LinkId>,
+    open: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    leaving: VecDeque<(Vec<u8>, Option<Buf>)>,
+    wire: VecDeque<(Moment, Item)>,
+    last: Moment,
+    /// Its last item is on it.
+    closed: bool,
+    /// Its first item has come as far as a cut direction or a process that does not run.
+    held: bool,
+}
+
+#[derive(Debug)]
+struct Conn {
+    ends: [End; 2],
+    lanes: [Lane; 2],
+    connected: bool,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(crate) struct Net {
+    profile: NetProfile,
+    delays: Prng,
+    resets: Prng,
+    conns: BTreeMap<ConnId, Conn>,
+    links: BTreeMap<(usize, LinkId), (ConnId, Side)>,
+    next: u64,
+    cut: Vec<Vec<bool>>,
+    agenda: Vec<(Moment, NetEvent)>,
+    /// Frames that were lost with a connection.
+    pub(crate) tail_frames_lost: u64,
+    /// Things that were held back by a cut direction.
+    pub(crate) held_back: u64,
+}
+
+impl Net {
+    /// No connections between that many nodes.
+    pub(crate) fn new(nodes: usize, profile: NetProfile, delays: Prng, resets: Prng) -> Net {
+        Net {
+            profile,
+            delays,
+            resets,
+            conns: BTreeMap::new(),
+            links: BTreeMap::new(),
+            next: 0,
+            cut: vec![vec![false; nodes]; nodes],
+            agenda: Vec::new(),
+            tail_frames_lost: 0,
+            held_back: 0,
+        }
+    }
+
+    /// What is to be scheduled since the last call.
+    pub(crate) fn agenda(&mut self) -> Vec<(Moment, NetEvent)> {
+        core::mem::take(&mut self.agenda)
+    }
+
+    /// A process opens a connection.
+    pub(crate) fn on_connect(&mut self, now: Moment, from: (usize, u32), link: LinkId, to: usize) {
+        let id = ConnId(self.next);
+        self.next += 1;
+        let opener = End { node: from.0, life: from.1, link: Some(link), open: true };
+        let called = End { node: to, life: 0, link: None, open: true };
+        self.conns.insert(
+            id,
+            Conn { ends: [opener, called], lanes: [Lane::default(), Lane::default()], connected: false },
+        );
+        let named = self.links.insert((from.0, link), (id, Side::Opener));
+        assert!(named.is_none(), "{link:?} names two connections");
+        let patience = self.delays.between(1000, 5000) * MILLIS;
+        self.agenda.push((now.plus(patience), NetEvent::GiveUp(id)));
+        self.put(now, id, Side::Opener, Item::Syn);
+    }
+
+    /// The driver names a connection that came in.
+    pub(crate) fn on_accepted(&mut self, id: ConnId, link: LinkId) {
+        let conn = self.conns.get_mut(&id).expect("it was heard of right now");
+        conn.ends[1].link = Some(link);
+        let named = self.links.insert((conn.ends[1].node, link), (id, Side::Called));
+        assert!(named.is_none(), "{link:?} names two connections");
+    }
+
+    /// A process sends a frame. `false` if the connection is gone: nothing was taken.
+    pub(crate) fn on_send(
+        &mut self,
+        now: Moment,
+        node: usize,
+        link: LinkId,
+        head: Vec<u8>,
+        payload: Option<Buf>,
+    ) -> bool {
+        let Some(&(id, side)) = self.links.get(&(node, link)) else { return false };
+        let conn = self.conns.get_mut(&id).expect("a named connection exists");
+        let lane = &mut conn.lanes[side as usize];
+        if lane.closed {
+            return false;
+        }
+        lane.leaving.push_back((head, payload));
+        let after = self.delays.between(1_000, 20_000);
+        self.agenda.push((now.plus(after), NetEvent::Leave(id, side)));
+        true
+    }
+
+    /// A process closes a connection. Gives the buffers that it had still to send.
+    pub(crate) fn on_disconnect(&mut self, now: Moment, node: usize, link: LinkId) -> Vec<Buf> {
+        match self.links.remove(&(node, link)) {
+            Some((id, side)) => self.close_end(now, id, side, true),
+            None => Vec::new(),
+        }
+    }
+
+    /// A node's process ends; its kernel says so to its peers if it still can.
+    pub(crate) fn on_crash(&mut self, now: Moment, node: usize, life: u32, told: bool) {
+        let ended = |end: &End| end.node == node && end.life == life && end.open;
+        let gone: Vec<(ConnId, Side)> = self
+            .conns
+            .iter()
+            .flat_map(|(id, conn)| Side::BOTH.map(|side| (*id, side, ended(&conn.ends[side as usize]))))
+            .filter_map(|(id, side, ended)| ended.then_some((id, side)))
+            .collect();
+        for (id, side) in gone {
+            if let Some(link) = self.conns[&id].ends[side as usize].link {
+                self.links.remove(&(node, link));
+            }
+            self.close_end(now, id, side, told);
+        }
+        self.on_resumed(now, node);
+    }
+
+    /// The node at that end, if the connection still is.
+    pub(crate) fn sender(&self, id: ConnId, side: Side) -> Option<usize> {
+        self.conns.get(&id).map(|conn| conn.ends[side as usize].node)
+    }
+
+    /// A frame leaves its sender. Gives the buffer that was sent.
+    pub(crate) fn on_leave(&mut self, now: Moment, id: ConnId, side: Side, pool: &Pool) -> Option<Buf> {
+        let conn = self.conns.get_mut(&id)?;
+        let (mut bytes, payload) = conn.lanes[side as usize].leaving.pop_front()?;
+        if let Some(buf) = payload {
+            bytes.extend_from_slice(pool.bytes(buf));
+        }
+        self.put(now, id, side, Item::Frame(bytes));
+        payload
+    }
+
+    /// Something may have arrived from that end: gives who hears what.
+    pub(crate) fn on_arrive(
+        &mut self,
+        now: Moment,
+        id: ConnId,
+        side: Side,
+        hosts: &[Host],
+    ) -> Option<(usize, Heard)> {
+        let conn = self.conns.get_mut(&id)?;
+        let (from, to) = (conn.ends[side as usize].node, conn.ends[side.other() as usize].node);
+        let lane = &mut conn.lanes[side as usize];
+        match lane.wire.front() {
+            Some((at, _)) if *at <= now => {}
+            // What comes later has an event of its own.
+            Some(_) | None => return None,
+        }
+        if self.cut[from][to] {
+            self.held_back += u64::from(!lane.held);
+            lane.held = true;
+            return None;
+        }
+        let host = hosts[to];
+        let end = &conn.ends[side.other() as usize];
+        let alive = end.open && host.life == Some(end.life);
+        if alive && host.paused {
+            lane.held = true;
+            return None;
+        }
+        let (_, item) = lane.wire.pop_front().expect("an item at the front");
+        if let Some((at, _)) = lane.wire.front() {
+            self.agenda.push(((*at).max(now), NetEvent::Arrive(id, side)));
+        }
+        let link = end.link;
+        let heard = match item {
+            Item::Syn => {
+                self.on_syn(now, id, host);
+                None
+            }
+            Item::Accept if alive => Some(Heard::Accepted(id)),
+            Item::SynAck if alive => {
+                conn.connected = true;
+                link.map(Heard::Connected)
+            }
+            Item::Frame(bytes) if alive => link.map(|link| Heard::Frame(link, bytes)),
+            Item::Close if alive => {
+                let unsent = self.forget_end(id, side.other());
+                link.map(|link| Heard::Lost(link, unsent))
+            }
+            Item::Accept | Item::SynAck | Item::Frame(_) => {
+                // Nobody is there any more: the kernel, if there is one, resets the connection.
+                if host.powered {
+                    self.close_lane(now, id, side.other());
+                }
+                None
+            }
+            Item::Close => None,
+        };
+        self.sweep(id);
+        heard.map(|heard| (to, heard))
+    }
+
+    /// A host is called: its kernel answers before its process knows.
+    fn on_syn(&mut self, now: Moment, id: ConnId, host: Host) {
+        let conn = self.conns.get_mut(&id).expect("a connection that is opened");
+        match (host.powered, host.life) {
+            (true, Some(life)) => {
+                conn.ends[1].life = life;
+                let at = now.plus(self.delays.between(0, 200_000));
+                conn.lanes[0].wire.push_front((at, Item::Accept));
+                self.agenda.push((at, NetEvent::Arrive(id, Side::Opener)));
+                self.put(now, id, Side::Called, Item::SynAck);
+            }
+            (true, None) => {
+                conn.ends[1].open = false;
+                self.close_lane(now, id, Side::Called);
+            }
+            (false, _) => conn.ends[1].open = false,
+        }
+    }
+
+    /// Whoever opened the connection waits no longer, if it is not open yet.
+    pub(crate) fn on_give_up(&mut self, now: Moment, id: ConnId, hosts: &[Host]) -> Option<(usize, Heard)> {
+        let conn = self.conns.get(&id)?;
+        let end = &conn.ends[0];
+        if conn.connected || !end.open || hosts[end.node].life != Some(end.life) {
+            return None;
+        }
+        if hosts[end.node].paused {
+            self.agenda.push((now.plus(100 * MILLIS), NetEvent::GiveUp(id)));
+            return None;
+        }
+        let (node, link) = (end.node, end.link?);
+        self.links.remove(&(node, link));
+        let unsent = self.close_end(now, id, Side::Opener, true);
+        Some((node, Heard::Lost(link, unsent)))
+    }
+
+    /// Break some connection, if there is one. Gives the buffers that were still to be sent, by node.
+    pub(crate) fn on_reset(&mut self, now: Moment) -> Option<Vec<(usize, Buf)>> {
+        let ids: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| conn.connected).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return None;
+        }
+        let id = self.resets.pick(&ids);
+        let mut unsent = Vec::new();
+        for side in Side::BOTH {
+            let conn = self.conns.get_mut(&id).expect("one of them");
+            let node = conn.ends[side as usize].node;
+            unsent.extend(conn.lanes[side as usize].take_unsent().into_iter().map(|buf| (node, buf)));
+            if !conn.lanes[side as usize].closed {
+                self.truncate(id, side);
+                self.close_lane(now, id, side);
+            }
+        }
+        Some(unsent)
+    }
+
+    /// Cut a direction, or make it whole again.
+    pub(crate) fn set_cut(&mut self, now: Moment, from: usize, to: usize, cut: bool) {
+        self.cut[from][to] = cut;
+        if !cut {
+            let delays = &mut self.delays;
+            // What was held back is retransmitted some time later.
+            rearm(
+                &mut self.conns,
+                &mut self.agenda,
+                |ends| ends == (from, to),
+                || now.plus(delays.between(1, 400) * MILLIS),
+            );
+        }
+    }
+
+    /// A process runs again: it hears what came meanwhile.
+    pub(crate) fn on_resumed(&mut self, now: Moment, node: usize) {
+        rearm(&mut self.conns, &mut self.agenda, |(_, to)| to == node, || now);
+    }
+
+    fn put(&mut self, now: Moment, id: ConnId, side: Side, item: Item) {
+        let conn = self.conns.get_mut(&id).expect("a connection that something is put on");
+        let lane = &mut conn.lanes[side as usize];
+        if lane.closed {
+            return;
+        }
+        let bytes = if let Item::Frame(bytes) = &item { bytes.len() as u64 } else { 0 };
+        let mut delay = self.delays.between(self.profile.delay_min, self.profile.delay_max) + bytes;
+        if self.delays.chance(self.profile.spikes) {
+            delay *= 40;
+        }
+        lane.last = now.plus(delay).max(lane.last);
+        let first = lane.wire.is_empty();
+        lane.wire.push_back((lane.last, item));
+        if first && !lane.held {
+            self.agenda.push((lane.last, NetEvent::Arrive(id, side)));
+        }
+    }
+
+    /// The last item of a direction.
+    fn close_lane(&mut self, now: Moment, id: ConnId, side: Side) {
+        self.put(now, id, side, Item::Close);
+        self.conns.get_mut(&id).expect("a connection that is closed").lanes[side as usize].closed = true;
+    }
+
+    /// An end is closed by its own process or kernel.
+    fn close_end(&mut self, now: Moment, id: ConnId, side: Side, told: bool) -> Vec<Buf> {
+        let conn = self.conns.get_mut(&id).expect("a named connection exists");
+        conn.ends[side as usize].open = false;
+        let lane = &mut conn.lanes[side as usize];
+        self.tail_frames_lost += lane.leaving.len() as u64;
+        let unsent = lane.take_unsent();
+        if told && !lane.closed {
+            if self.resets.coin() {
+                self.truncate(id, side);
+            }
+            self.close_lane(now, id, side);
+        }
+        self.sweep(id);
+        unsent
+    }
+
+    /// An end heard that the connection is gone.
+    fn forget_end(&mut self, id: ConnId, side: Side) -> Vec<Buf> {
+        let conn = self.conns.get_mut(&id).expect("a connection that was heard of");
+        let end = &mut conn.ends[side as usize];
+        end.open = false;
+        if let Some(link) = end.link {
+            self.links.remove(&(end.node, link));
+        }
+        conn.lanes[side as usize].take_unsent()
+    }
+
+    /// A tail of the frames on their way is lost.
+    fn truncate(&mut self, id: ConnId, side: Side) {
+        let lane = &mut self.conns.get_mut(&id).expect("a connection that breaks").lanes[side as usize];
+        let frames = lane.wire.iter().rev().take_while(|(_, item)| matches!(item, Item::Frame(_))).count();
+        let lost = self.resets.index(frames + 1);
+        lane.wire.truncate(lane.wire.len() - lost);
+        self.tail_frames_lost += lost as u64;
+    }
+
+    /// Forget a connection that has no end left.
+    fn sweep(&mut self, id: ConnId) {
+        if self.conns.get(&id).is_some_and(|conn| conn.ends.iter().all(|end| !end.open)) {
+            self.conns.remove(&id);
+        }
+    }
+}
+
+impl Lane {
+    fn take_unsent(&mut self) -> Vec<Buf> {
+        self.leaving.drain(..).filter_map(|(_, payload)| payload).collect()
+    }
+}
+
+fn rearm(
+    conns: &mut BTreeMap<ConnId, Conn>,
+    agenda: &mut Vec<(Moment, NetEvent)>,
+    which: impl Fn((usize, usize)) -> bool,
+    mut when: impl FnMut() -> Moment,
+) {
+    for (&id, conn) in conns {
+        for side in Side::BOTH {
+            let ends = (conn.ends[side as usize].node, conn.ends[side.other() as usize].node);
+            let lane = &mut conn.lanes[side as usize];
+            if lane.held && which(ends) {
+                lane.held = false;
+                agenda.push((when(), NetEvent::Arrive(id, side)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod bench;

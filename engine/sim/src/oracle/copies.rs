@@ -1,0 +1,245 @@
+//! durable-before-done and only-committed-goes-home, judged by what the disks hold: a write that completes is on
+//! as many disks as its commit rule says, and what goes home is on stable storage on as many.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::commit::copies_needed;
+use seawall_engine::io::{AppendPart, Area, DiskOp, OpId};
+use seawall_engine::setup::Ack;
+use seawall_wal::crc::crc32c;
+use seawall_wal::names::Extent;
+use seawall_wal::record::RecordHeader;
+
+use crate::device::SECTOR;
+use crate::disk::{Crash, Disk};
+use crate::oracle::Failure;
+use crate::oracle::register::Turn;
+use crate::pool::{BLOCK, Pool};
+use crate::profile::Profile;
+use crate::stamp::Stamp;
+
+/// Who holds a write: one bit per node.
+#[derive(Clone, Copy, Default, Debug)]
+struct Held {
+    durable: u8,
+    written: u8,
+}
+
+/// A record on a disk that a power loss may still take back.
+#[derive(Clone, Debug)]
+struct Unflushed {
+    stamps: Vec<Stamp>,
+    offset: u64,
+    header: Box<[u8; 512]>,
+}
+
+/// Who holds what.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    needed: u32,
+    ack: Ack,
+    held: Vec<Held>,
+    unflushed: Vec<Vec<Unflushed>>,
+    /// For each flush of a log in flight: how many records it covers.
+    flushes: BTreeMap<(usize, OpId), usize>,
+    /// Writes that completed before they were durable on a quorum, and when.
+    owed: Vec<(Stamp, Turn)>,
+}
+
+impl Copies {
+    /// Nobody holds anything.
+    pub(crate) fn new(profile: &Profile) -> Copies {
+        let needed = copies_needed(profile.commit, profile.replicas);
+        Copies {
+            needed: u32::try_from(needed).expect("few copies"),
+            ack: profile.ack,
+            held: Vec::new(),
+            unflushed: vec![Vec::new(); profile.replicas],
+            flushes: BTreeMap::new(),
+            owed: Vec::new(),
+        }
+    }
+
+    /// A disk is given an operation.
+    pub(crate) fn on_given(&mut self, node: usize, op: OpId, what: &DiskOp) {
+        if let DiskOp::Flush { area: Area::Log } = what {
+            self.flushes.insert((node, op), self.unflushed[node].len());
+        }
+    }
+
+    /// A disk operation ended, well or not.
+    pub(crate) fn on_ended(
+        &mut self,
+        node: usize,
+        op: OpId,
+        what: &DiskOp,
+        good: bool,
+        disk: &Disk,
+        pool: &Pool,
+    ) -> Result<(), Failure> {
+        match what {
+            DiskOp::Append { offset, parts, durable } => {
+                for record in records(*offset, parts, disk, pool) {
+                    if good && *durable {
+                        self.mark(node, &record.stamps, |held| &mut held.durable);
+                    } else if good || is_intact(&record, disk) {
+                        self.mark(node, &record.stamps, |held| &mut held.written);
+                        self.unflushed[node].push(record);
+                    }
+                }
+            }
+            DiskOp::Flush { area: Area::Log } => {
+                let covered = self.flushes.remove(&(node, op)).unwrap_or(0);
+                if good {
+                    let covered = covered.min(self.unflushed[node].len());
+                    let flushed: Vec<Unflushed> = self.unflushed[node].drain(..covered).collect();
+                    for waiting in self.flushes.iter_mut().filter(|((at, _), _)| *at == node) {
+                        *waiting.1 = waiting.1.saturating_sub(covered);
+                    }
+                    for record in flushed {
+                        self.mark(node, &record.stamps, |held| &mut held.durable);
+                    }
+                }
+            }
+            DiskOp::WriteHome { extent, from } => return self.check_home(node, *extent, pool.bytes(*from)),
+            DiskOp::Flush { .. }
+            | DiskOp::ReadMeta { .. }
+            | DiskOp::WriteMeta { .. }
+            | DiskOp::Scan { .. } => {}
+            DiskOp::Read { .. } | DiskOp::Discard { .. } | DiskOp::Merge { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A node is about to crash: what may be on its disk afterwards.
+    pub(crate) fn on_crashing(&mut self, node: usize, disk: &Disk, pool: &Pool) {
+        for what in disk.in_flight() {
+            if let DiskOp::Append { offset, parts, .. } = what {
+                let records: Vec<Unflushed> = records(*offset, parts, disk, pool).collect();
+                self.unflushed[node].extend(records);
+            }
+        }
+        self.flushes.retain(|(at, _), _| *at != node);
+    }
+
+    /// A node has crashed: what is on its disk now.
+    pub(crate) fn on_crashed(&mut self, node: usize, crash: Crash, disk: &Disk) {
+        for record in core::mem::take(&mut self.unflushed[node]) {
+            let intact = is_intact(&record, disk);
+            match crash {
+                Crash::Kill if intact => {
+                    self.mark(node, &record.stamps, |held| &mut held.written);
+                    self.unflushed[node].push(record);
+                }
+                Crash::Power(_) if intact => self.mark(node, &record.stamps, |held| &mut held.durable),
+                // What was written once was truly acknowledged, whatever a power loss did to it since.
+                Crash::Kill | Crash::Power(_) => {}
+            }
+        }
+    }
+
+    /// A write with a body completed.
+    pub(crate) fn check_done(&mut self, stamp: Stamp, fua: bool, now: Turn) -> Result<(), Failure> {
+        let held = *self.of(stamp);
+        let durably = fua || self.ack == Ack::Durable;
+        let copies = if durably { held.durable } else { held.durable | held.written };
+        if copies.count_ones() < self.needed {
+            let how = if durably { "on stable storage" } else { "written" };
+            let detail = format!(
+                "write {} completed with {} of {} copies {how} (durable on {:05b}, written on {:05b})",
+                stamp.0,
+                copies.count_ones(),
+                self.needed,
+                held.durable,
+                held.written
+            );
+            return Err(Failure::new("durable-before-done", detail));
+        }
+        if held.durable.count_ones() < self.needed {
+            self.owed.push((stamp, now));
+        }
+        Ok(())
+    }
+
+    /// A flush that began then completed.
+    pub(crate) fn check_flushed(&mut self, began: Turn) -> Result<(), Failure> {
+        let held = &self.held;
+        let durable = |stamp: Stamp| held[index(stamp)].durable.count_ones() >= self.needed;
+        self.owed.retain(|(stamp, _)| !durable(*stamp));
+        match self.owed.iter().find(|(_, done)| *done < began) {
+            None => Ok(()),
+            Some((stamp, _)) => {
+                let detail = format!(
+                    "a flush completed, and write {} from before it is not durable on a quorum",
+                    stamp.0
+                );
+                Err(Failure::new("durable-before-done", detail))
+            }
+        }
+    }
+
+    fn check_home(&mut self, node: usize, extent: Extent, bytes: &[u8]) -> Result<(), Failure> {
+        for (index, sector) in bytes.chunks_exact(SECTOR).enumerate() {
+            let stamp = stamp_of(sector);
+            if stamp != Stamp::ZERO && self.of(stamp).durable.count_ones() < self.needed {
+                let detail = format!(
+                    "node {node} moves write {} home to block {}, and it is durable on {:05b} only",
+                    stamp.0,
+                    extent.start + (index / 8) as u64,
+                    self.of(stamp).durable
+                );
+                return Err(Failure::new("only-committed-goes-home", detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, node: usize, stamps: &[Stamp], which: fn(&mut Held) -> &mut u8) {
+        for stamp in stamps {
+            *which(self.of(*stamp)) |= 1 << node;
+        }
+    }
+
+    fn of(&mut self, stamp: Stamp) -> &mut Held {
+        let index = index(stamp);
+        if index >= self.held.len() {
+            self.held.resize(index + 1024, Held::default());
+        }
+        &mut self.held[index]
+    }
+}
+
+fn index(stamp: Stamp) -> usize {
+    usize::try_from(stamp.0).expect("stamps count writes")
+}
+
+fn stamp_of(sector: &[u8]) -> Stamp {
+    Stamp(u64::from_le_bytes(sector[..8].try_into().expect("eight bytes")))
+}
+
+/// The records of an append that have a body, by what their first block says.
+fn records(offset: u64, parts: &[AppendPart], disk: &Disk, pool: &Pool) -> impl Iterator<Item = Unflushed> {
+    let unit = u64::from(disk.geometry().unit_bytes);
+    let mut at = offset;
+    parts.iter().filter_map(move |part| {
+        let offset = at;
+        at += unit;
+        let body = pool.bytes(part.body?);
+        at += body.len() as u64;
+        let mut stamps: Vec<Stamp> = body[..BLOCK].chunks_exact(SECTOR).map(stamp_of).collect();
+        stamps.dedup();
+        stamps.retain(|stamp| *stamp != Stamp::ZERO);
+        Some(Unflushed { stamps, offset, header: part.header.clone() })
+    })
+}
+
+/// Whether the whole record is on the disk.
+fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
+    let (header, _) = RecordHeader::decode(&record.header).expect("it was judged when it was written");
+    let unit = u64::from(disk.geometry().unit_bytes);
+    if disk.bytes(Area::Log, record.offset, SECTOR) != record.header[..] {
+        return false;
+    }
+    let body = disk.bytes(Area::Log, record.offset + unit, header.body.len() * BLOCK);
+    body.chunks_exact(BLOCK).zip(&header.body).all(|(block, crc)| crc32c(block) == *crc)
+}

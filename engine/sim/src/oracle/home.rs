@@ -1,0 +1,76 @@
+//! base-never-over-newer: within one life of a replica, what a checkpoint moved home is only ever overwritten by
+//! something newer, whether a checkpoint or a rebuild writes it. What a rebuild wrote may be overwritten by older
+//! live records: the newer ones follow before the copy counts. And a restart begins anew: what an unfinished
+//! checkpoint had moved is moved again, oldest first.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::io::{AppendPart, DiskOp};
+use seawall_wal::names::Lsn;
+use seawall_wal::record::RecordHeader;
+
+use crate::device::SECTOR;
+use crate::oracle::Failure;
+use crate::pool::{BLOCK, Pool};
+
+/// Which record brought which write, and what went home.
+#[derive(Debug)]
+pub(crate) struct Home {
+    lsns: Vec<Option<Lsn>>,
+    moved: Vec<BTreeMap<u64, Lsn>>,
+}
+
+impl Home {
+    /// For that many replicas.
+    pub(crate) fn new(replicas: usize) -> Home {
+        Home { lsns: Vec::new(), moved: vec![BTreeMap::new(); replicas] }
+    }
+
+    /// A disk is given records.
+    pub(crate) fn on_append(&mut self, parts: &[AppendPart], pool: &Pool) {
+        for part in parts {
+            let (Some(body), Ok((header, _))) = (part.body, RecordHeader::decode(&part.header)) else {
+                continue;
+            };
+            for stamp in stamps(&pool.bytes(body)[..BLOCK]) {
+                if stamp >= self.lsns.len() {
+                    self.lsns.resize(stamp + 1024, None);
+                }
+                // A merged block carries older writes on: their own records came first.
+                self.lsns[stamp].get_or_insert(header.lsn);
+            }
+        }
+    }
+
+    /// A node crashed.
+    pub(crate) fn on_crash(&mut self, node: usize) {
+        self.moved[node].clear();
+    }
+
+    /// A write of home blocks is about to be carried out.
+    pub(crate) fn on_write(&mut self, node: usize, what: &DiskOp, pool: &Pool) -> Result<(), Failure> {
+        let DiskOp::WriteHome { extent, from } = what else { return Ok(()) };
+        for (block, bytes) in (extent.start..extent.end()).zip(pool.bytes(*from).chunks_exact(BLOCK)) {
+            let newest = stamps(bytes).filter_map(|stamp| self.lsns.get(stamp).copied().flatten()).max();
+            let Some(newest) = newest else { continue };
+            let before = if pool.is_base(*from) {
+                self.moved[node].get(&block).copied()
+            } else {
+                self.moved[node].insert(block, newest)
+            };
+            if let Some(before) = before.filter(|before| *before > newest) {
+                let detail = format!(
+                    "node {node} overwrites home block {block} of record {before} with what record {newest} wrote"
+                );
+                return Err(Failure::new("base-never-over-newer", detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stamps(block: &[u8]) -> impl Iterator<Item = usize> {
+    let stamps =
+        block.chunks_exact(SECTOR).map(|sector| u64::from_le_bytes(sector[..8].try_into().expect("eight")));
+    stamps.filter(|stamp| *stamp != 0).filter_map(|stamp| usize::try_from(stamp).ok())
+}

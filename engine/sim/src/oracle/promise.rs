@@ -1,0 +1,41 @@
+//! promise-is-durable-first: when a promise leaves, both superblocks on the disk say it.
+
+use seawall_engine::ballot::Promise;
+use seawall_engine::io::Area;
+use seawall_sender::codec;
+use seawall_sender::frame::{FRAME_BYTES, FrameHeader, Kind};
+use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
+use seawall_wal::superblock::{SlotState, Superblock};
+
+use crate::disk::Disk;
+use crate::oracle::Failure;
+
+/// A frame leaves a node with that disk.
+pub(crate) fn check(node: usize, head: &[u8], disk: &Disk) -> Result<(), Failure> {
+    let header = head.first_chunk().and_then(|head| FrameHeader::decode(head).ok());
+    if header.is_none_or(|header| header.kind != Kind::Promise) {
+        return Ok(());
+    }
+    let promise: Promise = codec::decode(&head[FRAME_BYTES..])
+        .map_err(|why| Failure::new("frame-integrity", format!("node {node} sends no promise: {why}")))?;
+    if promise.sounding {
+        return Ok(());
+    }
+    for slot in [Slot::A, Slot::B] {
+        let bytes = disk.bytes(
+            Area::Super,
+            Geometry::super_offset(slot),
+            usize::try_from(SUPER_SLOT_BYTES).expect("64 KiB"),
+        );
+        let good = match Superblock::decode(&bytes) {
+            SlotState::Present(superblock) => superblock.promised >= promise.epoch,
+            SlotState::Empty | SlotState::Unreadable { .. } => false,
+        };
+        if !good {
+            let detail =
+                format!("node {node} promises {} before its superblock {slot:?} says so", promise.epoch);
+            return Err(Failure::new("promise-is-durable-first", detail));
+        }
+    }
+    Ok(())
+}

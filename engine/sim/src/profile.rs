@@ -1,0 +1,285 @@
+//! What a run is like: the volume, the load and the faults, all drawn from the seed. Each fault is off in about
+//! half of all seeds, on its own.
+
+use core::fmt;
+
+use seawall_engine::setup::{Ack, CommitRule};
+use seawall_wal::geometry::{Geometry, LOG_BYTES_MIN};
+
+use crate::clock::{MILLIS, SECOND};
+use crate::device::Loss;
+use crate::prng::{Prng, Stream};
+
+/// How often something happens: after a time between these, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Every {
+    /// At the earliest.
+    pub(crate) min: u64,
+    /// At the latest.
+    pub(crate) max: u64,
+}
+
+impl Every {
+    /// The next time.
+    pub(crate) fn draw(self, prng: &mut Prng) -> u64 {
+        prng.between(self.min, self.max)
+    }
+}
+
+/// The network. Times in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NetProfile {
+    /// One way, at least.
+    pub(crate) delay_min: u64,
+    /// One way, at most, but for spikes.
+    pub(crate) delay_max: u64,
+    /// Chance in a million that something takes forty times as long.
+    pub(crate) spikes: u64,
+}
+
+/// The disks. Chances in a million.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DiskProfile {
+    /// An operation takes at least so long, in nanoseconds.
+    pub(crate) latency_min: u64,
+    /// And at most so long, but for stalls.
+    pub(crate) latency_max: u64,
+    /// An operation takes seconds.
+    pub(crate) stalls: u64,
+    /// A read fails.
+    pub(crate) read_errors: u64,
+    /// A write fails.
+    pub(crate) write_errors: u64,
+    /// A flush fails.
+    pub(crate) flush_errors: u64,
+}
+
+/// The clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LoadProfile {
+    /// Requests at the same time.
+    pub(crate) outstanding: usize,
+    /// Pause between requests, in nanoseconds at most.
+    pub(crate) think_max: u64,
+    /// Blocks of a request at most.
+    pub(crate) blocks_max: u32,
+    /// Half of all requests are for the first so many blocks.
+    pub(crate) hot_blocks: u64,
+    /// Of a hundred requests, so many read.
+    pub(crate) reads: u64,
+    /// Whether there are trims and write-zeroes.
+    pub(crate) zeroes: bool,
+    /// Whether there are writes of single sectors.
+    pub(crate) parts: bool,
+    /// A client turns to other things after so many nanoseconds without an answer.
+    pub(crate) gives_up: Option<u64>,
+}
+
+/// The machine's own bounds, where a run tries others than the usual ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bounds {
+    /// Records of one append.
+    pub(crate) append_records: usize,
+    /// Records on their way to one peer.
+    pub(crate) window_records: usize,
+    /// Extents of a rebuild in flight.
+    pub(crate) base_extents: usize,
+    /// A checkpoint begins when so much of the log is not home.
+    pub(crate) checkpoint_sixteenths: u64,
+    /// A checkpoint begins when the index of what is not home takes so many bytes.
+    pub(crate) overlay_bytes: usize,
+}
+
+/// Everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    /// How many copies.
+    pub(crate) replicas: usize,
+    /// When a write is committed.
+    pub(crate) commit: CommitRule,
+    /// What an acknowledgement means.
+    pub(crate) ack: Ack,
+    /// Sizes.
+    pub(crate) geometry: Geometry,
+    /// How long there are faults, in nanoseconds.
+    pub(crate) chaos: u64,
+    /// The network.
+    pub(crate) net: NetProfile,
+    /// The disks.
+    pub(crate) disk: DiskProfile,
+    /// The clients.
+    pub(crate) load: LoadProfile,
+    /// The machine's bounds.
+    pub(crate) bounds: Bounds,
+    /// A process is killed.
+    pub(crate) kill: Option<Every>,
+    /// A node loses its power.
+    pub(crate) power: Option<Every>,
+    /// All nodes lose their power at once.
+    pub(crate) blackout: Option<Every>,
+    /// What a power loss leaves.
+    pub(crate) loss: Loss,
+    /// How long a node stays down, in nanoseconds.
+    pub(crate) down: Every,
+    /// A process does not run for a while.
+    pub(crate) pause: Option<Every>,
+    /// A node is cut off in both directions.
+    pub(crate) cut: Option<Every>,
+    /// One direction between two nodes is cut.
+    pub(crate) one_way: Option<Every>,
+    /// A connection breaks.
+    pub(crate) reset: Option<Every>,
+    /// The operator promotes a node for no reason.
+    pub(crate) promote: Option<Every>,
+    /// Clocks are wrong by up to so many parts in a million.
+    pub(crate) clock_ppm: u64,
+    /// The one node that may lose its power when plain writes are acknowledged before they are flushed.
+    pub(crate) fragile: usize,
+}
+
+impl Profile {
+    /// The profile of a seed.
+    pub(crate) fn draw(seed: u64) -> Profile {
+        let mut prng = Prng::new(seed, Stream::Profile);
+        let p = &mut prng;
+        let seconds = |p: &mut Prng, min, max| maybe(p, Every { min: min * SECOND, max: max * SECOND });
+        let delay_min = p.pick(&[20_000, 100_000, 500_000]);
+        let latency_min = p.pick(&[20_000, 80_000]);
+        let volume_blocks = p.pick(&[1024, 2048, 4096, 8192]);
+        let mut profile = Profile {
+            replicas: p.pick(&[3, 3, 3, 3, 5, 2]),
+            commit: p.pick(&[
+                CommitRule::Majority,
+                CommitRule::Majority,
+                CommitRule::Majority,
+                CommitRule::All,
+            ]),
+            ack: p.pick(&[Ack::Durable, Ack::Durable, Ack::Written]),
+            geometry: Geometry {
+                volume_blocks,
+                log_bytes: LOG_BYTES_MIN + p.below(3) * (LOG_BYTES_MIN / 2),
+                unit_bytes: p.pick(&[512, 4096]),
+                separate_log: p.coin(),
+            },
+            chaos: p.between(5, 25) * SECOND,
+            net: NetProfile {
+                delay_min,
+                delay_max: delay_min * p.pick(&[2, 5, 20]),
+                spikes: p.pick(&[0, 1_000, 20_000]),
+            },
+            disk: DiskProfile {
+                latency_min,
+                latency_max: latency_min * p.pick(&[2, 10, 50]),
+                stalls: p.pick(&[0, 0, 50, 500]),
+                read_errors: p.pick(&[0, 0, 100]),
+                write_errors: p.pick(&[0, 0, 100]),
+                flush_errors: p.pick(&[0, 0, 1000]),
+            },
+            load: LoadProfile {
+                outstanding: p.pick(&[1, 4, 8, 16]),
+                think_max: p.pick(&[1, 5, 20]) * MILLIS,
+                blocks_max: p.pick(&[4, 16, 64]),
+                hot_blocks: p.pick(&[8, 64, 512]),
+                reads: p.pick(&[20, 50]),
+                zeroes: p.coin(),
+                parts: p.coin(),
+                gives_up: maybe(p, 4 * SECOND),
+            },
+            bounds: Bounds {
+                append_records: p.pick(&[1, 16, 256]),
+                window_records: p.pick(&[2, 64, 4096]),
+                base_extents: p.pick(&[1, 2, 8]),
+                checkpoint_sixteenths: p.pick(&[1, 4, 6]),
+                overlay_bytes: p.pick(&[4 << 10, 32 << 20]),
+            },
+            kill: seconds(p, 1, 6),
+            power: seconds(p, 1, 8),
+            blackout: seconds(p, 4, 15),
+            loss: p.pick(&[Loss::Nothing, Loss::Everything, Loss::Sectors, Loss::Sectors, Loss::TornSectors]),
+            down: Every { min: 10 * MILLIS, max: p.pick(&[100 * MILLIS, 2 * SECOND, 8 * SECOND]) },
+            pause: seconds(p, 1, 6),
+            cut: seconds(p, 1, 6),
+            one_way: seconds(p, 1, 6),
+            reset: maybe(p, Every { min: 50 * MILLIS, max: 3 * SECOND }),
+            promote: seconds(p, 1, 6),
+            clock_ppm: p.pick(&[0, 0, 1_000, 50_000]),
+            fragile: p.index(2),
+        };
+        // A run without any fault proves nothing.
+        let calm =
+            [profile.kill, profile.power, profile.blackout, profile.pause, profile.cut, profile.one_way];
+        if calm.iter().chain([&profile.reset, &profile.promote]).all(Option::is_none) {
+            profile.kill = Some(Every { min: SECOND, max: 6 * SECOND });
+        }
+        profile
+    }
+}
+
+fn maybe<T>(prng: &mut Prng, fault: T) -> Option<T> {
+    prng.coin().then_some(fault)
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Profile { replicas, commit, ack, geometry, net, disk, load, .. } = self;
+        write!(
+            f,
+            "{replicas} copies, {commit:?}/{ack:?}, {} blocks, log {} KiB by {}{}, {} ms of faults; net {}..{} µs",
+            geometry.volume_blocks,
+            geometry.log_bytes >> 10,
+            geometry.unit_bytes,
+            if geometry.separate_log { " apart" } else { "" },
+            self.chaos / MILLIS,
+            net.delay_min / 1000,
+            net.delay_max / 1000,
+        )?;
+        write!(f, "; disk {}..{} µs", disk.latency_min / 1000, disk.latency_max / 1000)?;
+        write!(f, "; load {} deep, {}% reads, ≤{} blocks", load.outstanding, load.reads, load.blocks_max)?;
+        let on = [
+            ("kill", self.kill.is_some()),
+            ("power", self.power.is_some()),
+            ("blackout", self.blackout.is_some()),
+            ("pause", self.pause.is_some()),
+            ("cut", self.cut.is_some()),
+            ("one-way", self.one_way.is_some()),
+            ("reset", self.reset.is_some()),
+            ("promote", self.promote.is_some()),
+            ("clock", self.clock_ppm > 0),
+            ("spikes", net.spikes > 0),
+            ("stalls", disk.stalls > 0),
+            ("read-errors", disk.read_errors > 0),
+            ("write-errors", disk.write_errors > 0),
+            ("flush-errors", disk.flush_errors > 0),
+            ("zeroes", load.zeroes),
+            ("parts", load.parts),
+            ("gives-up", load.gives_up.is_some()),
+        ];
+        let names: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        write!(f, "; loss {:?}; {}", self.loss, names.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_off_in_about_half_of_all_seeds() {
+        let profiles: Vec<Profile> = (0..200).map(Profile::draw).collect();
+        let on = |fault: fn(&Profile) -> bool| profiles.iter().filter(|p| fault(p)).count();
+        let faults: [fn(&Profile) -> bool; 8] = [
+            |p| p.kill.is_some(),
+            |p| p.power.is_some(),
+            |p| p.blackout.is_some(),
+            |p| p.pause.is_some(),
+            |p| p.cut.is_some(),
+            |p| p.one_way.is_some(),
+            |p| p.reset.is_some(),
+            |p| p.promote.is_some(),
+        ];
+        for fault in faults {
+            let seeds = on(fault);
+            assert!((60..140).contains(&seeds), "{seeds} of 200");
+        }
+    }
+}

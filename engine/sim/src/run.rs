@@ -1,0 +1,109 @@
+//! One run, from a seed to a verdict.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+
+use crate::clock::{MILLIS, Moment, SECOND};
+use crate::options::Options;
+use crate::oracle::Failure;
+use crate::tally::{Fault, Tally};
+use crate::world::World;
+
+/// A run with fewer completed writes proved nothing.
+pub(crate) const WRITES_MIN: u64 = 20;
+/// Clients go on for so long after the faults have ended, in nanoseconds.
+const AFTERMATH: u64 = 2 * SECOND;
+/// Then everything must come to rest within so long, in nanoseconds.
+const REST_MAX: u64 = 120 * SECOND;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Changes with any difference between two runs.
+    pub digest: u128,
+    /// What happened.
+    pub tally: Tally,
+    /// The profile on one line.
+    pub profile: String,
+    /// What was found.
+    pub failure: Option<Failure>,
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Run one seed. A machine that panics is a failure like any other.
+#[must_use]
+pub fn run(options: &Options) -> Report {
+    listen_to_panics();
+    let mut world = World::new(options);
+    RUNNING.set(true);
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| live(&mut world)));
+    RUNNING.set(false);
+    let failure = match verdict {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => {
+            let said = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
+            Some(Failure { check: "assertion", detail: said })
+        }
+    };
+    world.tally.nanos = world.now.0;
+    world.tally.fired(Fault::TailLost, world.net.tail_frames_lost);
+    world.tally.fired(Fault::HeldBack, world.net.held_back);
+    for node in &world.nodes {
+        world.transcript.note(node.disk.digest());
+    }
+    Report {
+        digest: world.transcript.digest(),
+        tally: world.tally,
+        profile: world.profile.to_string(),
+        failure,
+    }
+}
+
+fn live(world: &mut World) -> Result<(), Failure> {
+    world.begin()?;
+    let chaos = Moment(world.profile.chaos);
+    while world.advance(chaos)? {}
+    world.heal()?;
+    let aftermath = chaos.plus(AFTERMATH);
+    while world.advance(aftermath)? {}
+    world.load = false;
+    let bound = aftermath.plus(REST_MAX);
+    while let Some(unrest) = world.unrest() {
+        if world.now >= bound {
+            let detail = format!("no rest after {} s: {unrest}{}", REST_MAX / SECOND, world.survey());
+            return Err(Failure::new("it-comes-back", detail));
+        }
+        let next = world.now.plus(50 * MILLIS);
+        while world.advance(next)? {}
+    }
+    world.check_images()?;
+    world.check_effort()
+}
+
+/// A panic's words and place, kept for the report instead of printed; panics outside of runs are none of ours.
+fn listen_to_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !RUNNING.get() {
+                return before(info);
+            }
+            let place = info.location().map(ToString::to_string).unwrap_or_default();
+            let words = info.payload_as_str().unwrap_or("something that is no text");
+            let trace = Backtrace::capture();
+            let trace = if trace.status() == BacktraceStatus::Captured {
+                format!("\n{trace}")
+            } else {
+                String::new()
+            };
+            PANIC.with(|panic| *panic.borrow_mut() = Some(format!("{words} ({place}){trace}")));
+        }));
+    });
+}

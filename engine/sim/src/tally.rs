@@ -1,0 +1,128 @@
+//! What happened in a run, counted: faults that fired, notices that were seen, requests that ended.
+
+use std::collections::BTreeMap;
+
+/// Something that the simulator does to the world.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Fault {
+    /// A process was killed.
+    Kill,
+    /// A node lost its power.
+    PowerLoss,
+    /// All nodes lost their power at once.
+    Blackout,
+    /// A power loss took sectors back.
+    SectorsLost,
+    /// A process did not run for a while.
+    Pause,
+    /// A node was cut off.
+    Cut,
+    /// One direction was cut.
+    OneWayCut,
+    /// Something was held back by a cut direction.
+    HeldBack,
+    /// A connection broke.
+    Reset,
+    /// Frames were lost with their connection.
+    TailLost,
+    /// A disk operation took seconds.
+    Stall,
+    /// A read failed.
+    ReadError,
+    /// A write failed.
+    WriteError,
+    /// A flush failed.
+    FlushError,
+    /// The operator promoted a node for no reason.
+    Promotion,
+    /// A client did not wait for its answer.
+    GaveUp,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 16] = [
+        Fault::Kill,
+        Fault::PowerLoss,
+        Fault::Blackout,
+        Fault::SectorsLost,
+        Fault::Pause,
+        Fault::Cut,
+        Fault::OneWayCut,
+        Fault::HeldBack,
+        Fault::Reset,
+        Fault::TailLost,
+        Fault::Stall,
+        Fault::ReadError,
+        Fault::WriteError,
+        Fault::FlushError,
+        Fault::Promotion,
+        Fault::GaveUp,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Kill => "kill",
+            Fault::PowerLoss => "power-loss",
+            Fault::Blackout => "blackout",
+            Fault::SectorsLost => "sectors-lost",
+            Fault::Pause => "pause",
+            Fault::Cut => "cut",
+            Fault::OneWayCut => "one-way-cut",
+            Fault::HeldBack => "held-back",
+            Fault::Reset => "reset",
+            Fault::TailLost => "tail-lost",
+            Fault::Stall => "stall",
+            Fault::ReadError => "read-error",
+            Fault::WriteError => "write-error",
+            Fault::FlushError => "flush-error",
+            Fault::Promotion => "promotion",
+            Fault::GaveUp => "gave-up",
+        }
+    }
+}
+
+/// Counts of one run, or of many.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// How often each fault fired.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How often each kind of notice was seen.
+    pub notices: BTreeMap<&'static str, u64>,
+    /// Steps of all machines.
+    pub steps: u64,
+    /// Writes, write-zeroes and trims that completed.
+    pub written: u64,
+    /// Reads that completed.
+    pub reads: u64,
+    /// Requests that were refused or never answered.
+    pub refused: u64,
+    /// Virtual nanoseconds.
+    pub nanos: u64,
+}
+
+impl Tally {
+    /// A fault fired.
+    pub fn fired(&mut self, fault: Fault, times: u64) {
+        if times > 0 {
+            *self.faults.entry(fault).or_default() += times;
+        }
+    }
+
+    /// Add another run's.
+    pub fn add(&mut self, other: &Tally) {
+        for (fault, times) in &other.faults {
+            *self.faults.entry(*fault).or_default() += times;
+        }
+        for (kind, times) in &other.notices {
+            *self.notices.entry(kind).or_default() += times;
+        }
+        self.steps += other.steps;
+        self.written += other.written;
+        self.reads += other.reads;
+        self.refused += other.refused;
+        self.nanos += other.nanos;
+    }
+}

@@ -1,0 +1,48 @@
+//! Each planted bug is caught by the check that guards its rule, within a bounded number of seeds.
+
+use seawall_engine::bait::Bait;
+use sim::options::Options;
+use sim::run::run;
+
+/// The first seed at which one of these checks finds the bug; a seed that fails without the bug does not count.
+fn check(bait: Bait, seeds: u64, checks: &[&str]) {
+    for seed in 0..seeds {
+        let plain = Options::seed(seed);
+        let Some(failure) = run(&Options { bait: Some(bait), ..plain.clone() }).failure else { continue };
+        if checks.contains(&failure.check) && run(&plain).failure.is_none() {
+            println!("bait {} caught at seed {seed} by {}", bait.name(), failure.check);
+            return;
+        }
+    }
+    panic!("bait {} was not caught by {checks:?} within {seeds} seeds", bait.name());
+}
+
+#[test]
+fn an_acknowledgement_before_the_disk_has_it_is_caught() {
+    check(Bait::AckBeforeDisk, 5, &["durable-before-done"]);
+}
+
+#[test]
+fn a_completion_one_copy_early_is_caught() {
+    check(Bait::CompleteOneEarly, 5, &["durable-before-done"]);
+}
+
+#[test]
+fn a_record_that_goes_home_before_it_is_committed_is_caught() {
+    check(Bait::HomeBeforeCommit, 10, &["only-committed-goes-home"]);
+}
+
+#[test]
+fn a_base_block_over_a_newer_one_is_caught() {
+    check(Bait::BaseOverNewer, 60, &["base-never-over-newer", "in-sync-means-equal", "one-history"]);
+}
+
+#[test]
+fn a_promise_before_it_is_durable_is_caught() {
+    check(Bait::PromiseNotDurable, 5, &["promise-is-durable-first"]);
+}
+
+#[test]
+fn a_read_without_a_majority_is_caught() {
+    check(Bait::ReadUnconfirmed, 120, &["one-history"]);
+}

@@ -1,0 +1,178 @@
+//! The admin interface: one JSON object per line and way, over a unix socket.
+//!
+//! A request is `{"ask":"status"}`, `"promote"`, `"digest"` or `"stop"`; its answer is `{"ok":…}` or
+//! `{"error":{"code":…,"what":…}}`. Requests of one connection are answered in order.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use seawall_engine::io::{Answered, Command};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+
+use crate::fault::{Exit, Fault};
+use crate::report::Report;
+use crate::serve::Plane;
+
+/// A longer line is no request.
+const REQUEST_BYTES_MAX: u64 = 4096;
+
+/// What can be asked of a daemon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// The [`Report`].
+    Status,
+    /// Become primary.
+    Promote,
+    /// The [`Digests`].
+    Digest,
+    /// Drain and end.
+    Stop,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    ask: Ask,
+}
+
+/// Digests of the volume's bytes at one LSN.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Digests {
+    /// The LSN.
+    pub at: u64,
+    /// Replica and digest, in hexadecimal digits.
+    pub digests: Vec<(String, String)>,
+}
+
+impl Digests {
+    /// Whether all are the same.
+    #[must_use]
+    pub fn are_equal(&self) -> bool {
+        self.digests.windows(2).all(|pair| pair[0].1 == pair[1].1)
+    }
+}
+
+/// Answer whoever connects, for ever.
+pub async fn serve(listener: UnixListener, plane: Arc<Plane>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let plane = Arc::clone(&plane);
+                tokio::spawn(async move {
+                    // A client that goes away in the middle is its own business.
+                    let _ = converse(stream, &plane).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!("the admin socket refused a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: tokio::net::UnixStream, plane: &Plane) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = tokio::io::BufReader::new(read);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let bytes = (&mut read).take(REQUEST_BYTES_MAX).read_line(&mut line).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_str::<Request>(&line) {
+            Ok(request) => answer(request.ask, plane).await,
+            Err(error) => Err((Exit::Refused, format!("not a request: {error}"))),
+        };
+        let reply = match reply {
+            Ok(value) => json!({ "ok": value }),
+            Err((exit, what)) => json!({ "error": { "code": exit.name(), "what": what } }),
+        };
+        write.write_all(format!("{reply}\n").as_bytes()).await?;
+    }
+}
+
+async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
+    let refused = |what| (Exit::Refused, what);
+    match ask {
+        Ask::Status => {
+            let report = plane.report().await.ok_or_else(|| refused("the replica is gone".to_owned()))?;
+            Ok(json!(report))
+        }
+        Ask::Promote => match plane.node.command(Command::Promote).await.map_err(refused)? {
+            Answered::Promoted(epoch) => Ok(json!({ "epoch": epoch })),
+            other => Err(refused(format!("an answer to something else: {other:?}"))),
+        },
+        Ask::Digest => match plane.node.command(Command::Digest).await.map_err(refused)? {
+            Answered::Digest { at, digests } => {
+                let name = |(replica, digest)| (plane.config.name_of(replica), format!("{digest:032x}"));
+                Ok(json!(Digests { at: at.0, digests: digests.into_iter().map(name).collect() }))
+            }
+            other => Err(refused(format!("an answer to something else: {other:?}"))),
+        },
+        Ask::Stop => {
+            plane.stop.notify_one();
+            Ok(json!({ "stopping": true }))
+        }
+    }
+}
+
+/// Ask a daemon, and wait at most `patience` for its answer.
+///
+/// # Errors
+/// If no daemon answers, or it refuses.
+pub fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<Value, Fault> {
+    let unreachable = |error: &std::io::Error| {
+        Fault::new(Exit::Unreachable, format!("no daemon answers at {}", socket.display()))
+            .found(error.to_string())
+            .expected("a running seawall serve with this admin socket")
+            .next("start it, or give the path of its admin socket")
+    };
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(format!("{}\n", json!(Request { ask })).as_bytes())?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        if line.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok(line) }
+    };
+    let line = exchange().map_err(|error| unreachable(&error))?;
+    let mut reply: Value = serde_json::from_str(&line).map_err(|error| {
+        Fault::new(Exit::Refused, "the daemon's answer is not JSON").found(error.to_string())
+    })?;
+    if let Some(value) = reply.get_mut("ok") {
+        return Ok(value.take());
+    }
+    let what = reply["error"]["what"].as_str().unwrap_or("no reason given").to_owned();
+    Err(Fault::new(Exit::Refused, "the daemon refused").found(what))
+}
+
+/// A daemon's report.
+///
+/// # Errors
+/// As [`ask`].
+pub fn report(socket: &Path) -> Result<Report, Fault> {
+    let value = ask(socket, Ask::Status, Duration::from_secs(5))?;
+    serde_json::from_value(value).map_err(|error| {
+        Fault::new(Exit::Refused, "the daemon's report has another shape").found(error.to_string())
+    })
+}
+
+/// Digests of all replicas that are in sync with a primary.
+///
+/// # Errors
+/// As [`ask`].
+pub fn digests(socket: &Path) -> Result<Digests, Fault> {
+    let value = ask(socket, Ask::Digest, Duration::from_secs(120))?;
+    serde_json::from_value(value).map_err(|error| {
+        Fault::new(Exit::Refused, "the daemon's digests have another shape").found(error.to_string())
+    })
+}

@@ -1,0 +1,308 @@
+//! The command line: what can be asked of the program, and who answers it.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::admin::{self, Ask};
+use crate::config::{self, Config};
+use crate::fault::{Exit, Fault};
+use crate::load::ledger::Ledger;
+use crate::load::{self, Board, Plan, SECTOR_BYTES};
+use crate::logs::{Form, Loudness};
+use crate::nbd::Target;
+use crate::{demo, format, inspect, logs, quantity, screen, serve, wipe};
+
+/// Seawall: block volumes, replicated.
+#[derive(Parser, Debug)]
+#[command(name = "seawall", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Three replicas on this machine, in a fresh directory, until Ctrl-C.
+    Demo(demo::Options),
+    /// Serve one replica until SIGTERM.
+    Serve(ServeArgs),
+    /// Make a new replica on the devices that the configuration names.
+    Format {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// Destroy what is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what a running replica is and, on a primary, how its peers come along.
+    Status {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Again every second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Make a running replica the primary.
+    Promote {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Compare the digests of all replicas that are in sync with a running primary.
+    Digest {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Drain a running replica and end it.
+    Stop {
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Show what a device holds, changing nothing.
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Acts on a stopped replica.
+    #[command(subcommand)]
+    Replica(ReplicaAct),
+    /// Write stamped sectors to a volume and check everything that is read against a ledger.
+    VerifyLoad(VerifyLoad),
+}
+
+#[derive(Args, Debug)]
+struct ServeArgs {
+    /// The node's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value = "text")]
+    log_form: Form,
+    /// How much is logged.
+    #[arg(long, value_enum, default_value = "info")]
+    log_level: Loudness,
+    /// Also end when standard input closes.
+    #[arg(long)]
+    leash: bool,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Daemon {
+    /// The node's configuration, which names its admin socket.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The node's admin socket.
+    #[arg(long)]
+    socket: Option<PathBuf>,
+}
+
+impl Daemon {
+    fn socket(&self) -> Result<PathBuf, Fault> {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => Ok(socket.clone()),
+            (None, Some(path)) => Ok(Config::load(path)?.admin),
+            (None, None) => Err(config::missing()),
+        }
+    }
+}
+
+#[derive(Subcommand, Debug)]
+enum Inspect {
+    /// The superblocks.
+    Superblock {
+        /// The main device.
+        path: PathBuf,
+    },
+    /// The log.
+    Log {
+        /// The main device.
+        path: PathBuf,
+        /// The log's own device, if it has one.
+        #[arg(long)]
+        log: Option<PathBuf>,
+        /// Show every record.
+        #[arg(long)]
+        records: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+enum ReplicaAct {
+    /// Throw the copy of a stopped replica away, to rehearse its rebuild.
+    Wipe {
+        /// The node's configuration.
+        #[arg(long)]
+        config: PathBuf,
+        /// The replica's name, as confirmation.
+        #[arg(long, value_name = "REPLICA-NAME")]
+        yes_wipe: Option<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct VerifyLoad {
+    /// The export; more than one if it may move.
+    #[arg(long, required = true)]
+    uri: Vec<Target>,
+    /// The ledger's file; created if it is not there.
+    #[arg(long)]
+    ledger: PathBuf,
+    /// How much of the volume a new ledger covers, from its start on.
+    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
+    region: u64,
+    /// How long to load.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Connections.
+    #[arg(long, default_value_t = 2)]
+    connections: u64,
+    /// Requests in flight per connection.
+    #[arg(long, default_value_t = 8)]
+    depth: usize,
+    /// Where the randomness starts.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How long to wait for a connection or an answer, in seconds.
+    #[arg(long, default_value_t = 120)]
+    patience: u64,
+    /// Only read everything and check it.
+    #[arg(long)]
+    check_only: bool,
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    quantity::size(text).ok_or_else(|| "expected a size such as 64MiB".to_owned())
+}
+
+/// Do what was asked.
+///
+/// # Errors
+/// If it can't be done.
+pub fn run(cli: Cli) -> Result<(), Fault> {
+    match cli.command {
+        Action::Demo(options) => demo::run(&options),
+        Action::Serve(args) => {
+            logs::start(args.log_form, args.log_level);
+            serve::run(Config::load(&args.config)?, args.leash)
+        }
+        Action::Format { config, force } => format_devices(&config, force),
+        Action::Status { daemon, json, watch } => status(&daemon.socket()?, json, watch),
+        Action::Promote { daemon } => {
+            let answer = admin::ask(&daemon.socket()?, Ask::Promote, Duration::from_secs(120))?;
+            say(&format!("primary in epoch {}\n", answer["epoch"].as_str().unwrap_or("?")))
+        }
+        Action::Digest { daemon } => digest(&daemon.socket()?),
+        Action::Stop { daemon } => stop(&daemon.socket()?),
+        Action::Inspect(Inspect::Superblock { path }) => say(&inspect::superblock(&path)?),
+        Action::Inspect(Inspect::Log { path, log, records }) => {
+            say(&inspect::log(&path, log.as_deref(), records)?)
+        }
+        Action::Replica(ReplicaAct::Wipe { config, yes_wipe }) => {
+            let config = Config::load(&config)?;
+            wipe::run(&config, yes_wipe.as_deref())?;
+            say(&format!("replica {} is blank; it keeps its identity and its promise\n", config.own().name))
+        }
+        Action::VerifyLoad(args) => verify_load(args),
+    }
+}
+
+/// To standard output; a reader that went away has heard enough.
+fn say(text: &str) -> Result<(), Fault> {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn format_devices(path: &Path, force: bool) -> Result<(), Fault> {
+    let config = Config::load(path)?;
+    let show = std::io::stderr().is_terminal();
+    format::run(&config, force, |done, total| {
+        if show {
+            eprint!("\rwriting zeroes: {} of {}   ", quantity::show_size(done), quantity::show_size(total));
+        }
+    })?;
+    if show {
+        eprintln!();
+    }
+    say(&format!(
+        "{} is replica {} ({}) of volume {}\n",
+        config.home.display(),
+        config.own().name,
+        config.replica,
+        config.volume
+    ))
+}
+
+fn status(socket: &Path, json: bool, watch: bool) -> Result<(), Fault> {
+    let redraw = watch && !json && std::io::stdout().is_terminal();
+    loop {
+        let text = if json {
+            format!("{}\n", admin::ask(socket, Ask::Status, Duration::from_secs(5))?)
+        } else {
+            screen::show(&admin::report(socket)?)
+        };
+        say(&if redraw { format!("\x1b[H\x1b[2J{text}") } else { text })?;
+        if !watch {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn digest(socket: &Path) -> Result<(), Fault> {
+    let digests = admin::digests(socket)?;
+    for (replica, digest) in &digests.digests {
+        say(&format!("{replica:<16} {digest} at {}\n", digests.at))?;
+    }
+    if digests.are_equal() {
+        return say(&format!("{} replicas are equal\n", digests.digests.len()));
+    }
+    Err(Fault::new(Exit::LedgerBroken, "replicas that are in sync hold different bytes")
+        .next("keep all devices as they are, and report this"))
+}
+
+fn stop(socket: &Path) -> Result<(), Fault> {
+    admin::ask(socket, Ask::Stop, Duration::from_secs(5))?;
+    while admin::report(socket).is_ok() {
+        thread::sleep(Duration::from_millis(50));
+    }
+    say("stopped\n")
+}
+
+fn verify_load(args: VerifyLoad) -> Result<(), Fault> {
+    let ledger_fault = |error: &std::io::Error| Fault::io("use the ledger", &args.ledger, error);
+    let sectors = usize::try_from(args.region).unwrap_or(usize::MAX) / SECTOR_BYTES;
+    let run = quantity::random().map(u64::from_le_bytes).map_err(|e| ledger_fault(&e))?;
+    let ledger = Ledger::open(&args.ledger, run, sectors).map_err(|e| ledger_fault(&e))?;
+    let mut plan = Plan::new(args.uri);
+    plan.connections = args.connections;
+    plan.depth = args.depth;
+    plan.seed = args.seed;
+    plan.time = Some(Duration::from_secs(args.seconds));
+    plan.patience = Duration::from_secs(args.patience);
+    let board = Board::new(ledger);
+    if !args.check_only {
+        load::run(&plan, &board);
+    }
+    let whole = load::check(&plan, &board);
+    let tally = board.tally();
+    say(&format!("{}\n", serde_json::to_string_pretty(&tally).expect("a tally is plain data")))?;
+    for violation in board.violations() {
+        say(&format!("{violation}\n"))?;
+    }
+    if tally.violations > 0 {
+        return Err(Fault::new(
+            Exit::LedgerBroken,
+            format!("{} sectors are not what they must be", tally.violations),
+        ));
+    }
+    if !whole || tally.gave_up > 0 {
+        return Err(Fault::new(Exit::Unreachable, "the volume could not be reached in time"));
+    }
+    Ok(())
+}

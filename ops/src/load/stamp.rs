@@ -1,0 +1,108 @@
+//! What a written sector holds: who wrote it, where it belongs, which write it was, and filling that follows
+//! from these three, so that every byte of a sector is judged.
+
+/// Bytes of one sector, the unit of the ledger.
+pub const SECTOR_BYTES: usize = 512;
+const MAGIC: u64 = 0x7365_6177_616c_6c31;
+const WORD: usize = 8;
+
+/// What a sector turned out to hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Content {
+    /// Nothing but zeroes.
+    Zero,
+    /// The whole stamp of this write, at its place.
+    Version(u64),
+    /// A stamp of this run that belongs to another sector.
+    Misplaced {
+        /// The sector that it belongs to.
+        belongs: u64,
+    },
+    /// The beginning of a stamp of this run, with other bytes after it.
+    Torn {
+        /// The write that it claims to be.
+        claims: u64,
+    },
+    /// Something that this run never wrote.
+    Foreign,
+}
+
+/// Fill a run of sectors, of which the first is `first`, as write `version` of `run` does.
+pub(super) fn fill(bytes: &mut [u8], run: u64, first: u64, version: u64) {
+    for (sector, bytes) in (first..).zip(bytes.chunks_exact_mut(SECTOR_BYTES)) {
+        for (word, bytes) in words(run, sector, version).zip(bytes.chunks_exact_mut(WORD)) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+/// Read one sector.
+pub(super) fn read(bytes: &[u8], run: u64, sector: u64) -> Content {
+    let word = |at: usize| {
+        u64::from_le_bytes(bytes[at * WORD..(at + 1) * WORD].try_into().expect("a slice of one word"))
+    };
+    if word(0) != MAGIC || word(1) != run {
+        let zero = bytes.iter().all(|byte| *byte == 0);
+        return if zero { Content::Zero } else { Content::Foreign };
+    }
+    let (belongs, claims) = (word(2), word(3));
+    let whole = words(run, belongs, claims).enumerate().all(|(at, expected)| word(at) == expected);
+    if !whole {
+        Content::Torn { claims }
+    } else if belongs != sector {
+        Content::Misplaced { belongs }
+    } else {
+        Content::Version(claims)
+    }
+}
+
+fn words(run: u64, sector: u64, version: u64) -> impl Iterator<Item = u64> {
+    let head = [MAGIC, run, sector, version];
+    let seed = run ^ sector.rotate_left(24) ^ version.rotate_left(48);
+    let filling = (head.len()..SECTOR_BYTES / WORD).map(move |at| mix(seed.wrapping_add(at as u64)));
+    head.into_iter().chain(filling)
+}
+
+/// The finaliser of splitmix64.
+fn mix(word: u64) -> u64 {
+    let word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sector(run: u64, sector: u64, version: u64) -> Vec<u8> {
+        let mut bytes = vec![0; SECTOR_BYTES];
+        fill(&mut bytes, run, sector, version);
+        bytes
+    }
+
+    #[test]
+    fn a_sector_says_which_write_it_is() {
+        assert_eq!(read(&sector(9, 4, 77), 9, 4), Content::Version(77));
+        assert_eq!(read(&sector(9, 5, 77), 9, 4), Content::Misplaced { belongs: 5 });
+        assert_eq!(read(&sector(8, 4, 77), 9, 4), Content::Foreign);
+        assert_eq!(read(&[0; SECTOR_BYTES], 9, 4), Content::Zero);
+    }
+
+    #[test]
+    fn every_flipped_bit_shows() {
+        let good = sector(9, 4, 77);
+        for bit in 0..SECTOR_BYTES * 8 {
+            let mut bytes = good.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(read(&bytes, 9, 4), Content::Version(77), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn half_of_one_write_and_half_of_another_is_torn() {
+        let mut bytes = sector(9, 4, 77);
+        bytes[256..].copy_from_slice(&sector(9, 4, 78)[256..]);
+        assert_eq!(read(&bytes, 9, 4), Content::Torn { claims: 77 });
+    }
+}

@@ -1,0 +1,142 @@
+//! The numbers of a node in the Prometheus text format, gathered when they are asked for.
+
+use std::collections::BTreeMap;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use seawall_blockdev::counters::Kind;
+
+use crate::report::Report;
+
+/// A number of the driver: name, behaviour, help, value.
+pub type Number = (&'static str, Kind, &'static str, u64);
+
+/// All numbers of a node as one page.
+///
+/// # Panics
+/// If two of them have the same name, which is a mistake of ours.
+#[must_use]
+pub fn page(report: &Report, numbers: &[Number], notices: &BTreeMap<&'static str, u64>) -> String {
+    let registry = Registry::new();
+    for (name, kind, help, value) in numbers {
+        match kind {
+            Kind::Counter => {
+                let counter =
+                    IntCounter::new(format!("seawall_{name}_total"), *help).expect("names are plain");
+                counter.inc_by(*value);
+                add(&registry, counter);
+            }
+            Kind::Gauge => add(&registry, gauge(name, help, *value)),
+        }
+    }
+    let kinds = labelled_counter("notices", "Notices by kind", "kind");
+    for (kind, count) in notices {
+        kinds.with_label_values(&[kind]).inc_by(*count);
+    }
+    add(&registry, kinds);
+    own(&registry, report);
+    peers(&registry, report);
+    let mut page = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut page).expect("a vector takes everything");
+    String::from_utf8(page).expect("the text format is UTF-8")
+}
+
+fn own(registry: &Registry, report: &Report) {
+    let role = labelled_gauge("role", "1 for what the replica is", &["role"]);
+    role.with_label_values(&[report.role.as_str()]).set(1);
+    add(registry, role);
+    let frontiers = labelled_gauge("frontier", "The replica's own frontiers, as LSNs", &["frontier"]);
+    let f = &report.frontiers;
+    for (name, lsn) in [
+        ("start", f.start),
+        ("end", f.end),
+        ("written", f.written),
+        ("durable", f.durable),
+        ("committed", f.committed),
+        ("settled", f.settled),
+        ("checkpoint", f.checkpoint),
+    ] {
+        frontiers.with_label_values(&[name]).set(clamped(lsn));
+    }
+    add(registry, frontiers);
+    add(registry, gauge("log_used_bytes", "Bytes of the log ring in use", report.log.used_bytes));
+    add(registry, gauge("log_bytes", "Size of the log ring", report.log.bytes));
+    add(registry, gauge("index_bytes", "Memory that the index of the log takes", report.index_bytes as u64));
+    add(registry, gauge("requests", "Requests admitted and not yet completed", report.requests as u64));
+    add(
+        registry,
+        gauge("base_complete", "1 if the replica's copy is whole", u64::from(report.base_complete)),
+    );
+    if let Some(risk) = &report.risk {
+        add(registry, gauge("copies", "Voting copies that hold everything promised", risk.copies as u64));
+        add(registry, gauge("copies_wanted", "Voting copies there should be", risk.copies_wanted as u64));
+    }
+}
+
+fn peers(registry: &Registry, report: &Report) {
+    let label = &["peer"];
+    let states =
+        labelled_gauge("peer_state", "1 for the state of the peer's session", &["peer", "state", "rule"]);
+    let counts = labelled_gauge("peer_counts", "1 if the peer's durable frontier counts for commit", label);
+    let durable = labelled_gauge("peer_durable_lsn", "The peer's durable frontier", label);
+    let lag = labelled_gauge("peer_lag_bytes", "Bytes that the peer lacks", label);
+    let flight =
+        labelled_gauge("peer_in_flight_bytes", "Bytes sent to the peer and not yet acknowledged", label);
+    let done = labelled_gauge(
+        "recovery_done",
+        "Units of the peer's recovery that are done",
+        &["peer", "phase", "unit"],
+    );
+    let total =
+        labelled_gauge("recovery_total", "Units of the peer's recovery in all", &["peer", "phase", "unit"]);
+    let rate = labelled_gauge("recovery_per_second", "Units of the peer's recovery per second", label);
+    let eta = GaugeVec::new(
+        Opts::new("seawall_recovery_eta_seconds", "Seconds until the peer is recovered"),
+        label,
+    );
+    let eta = eta.expect("names are plain");
+    for peer in &report.peers {
+        let name = peer.replica.as_str();
+        states.with_label_values(&[name, &peer.state, &peer.rule]).set(1);
+        counts.with_label_values(&[name]).set(i64::from(peer.counts));
+        durable.with_label_values(&[name]).set(clamped(peer.durable));
+        lag.with_label_values(&[name]).set(clamped(peer.lag_bytes));
+        flight.with_label_values(&[name]).set(clamped(peer.in_flight_bytes));
+        if let Some(p) = &peer.progress {
+            let labels = &[name, p.phase.as_str(), p.unit.as_str()];
+            done.with_label_values(labels).set(clamped(p.done));
+            total.with_label_values(labels).set(clamped(p.total));
+            rate.with_label_values(&[name]).set(clamped(p.per_second));
+            let seconds = p.eta_seconds.and_then(|seconds| u32::try_from(seconds).ok());
+            eta.with_label_values(&[name]).set(seconds.map_or(f64::INFINITY, f64::from));
+        }
+    }
+    add(registry, eta);
+    for family in [states, counts, durable, lag, flight, done, total, rate] {
+        add(registry, family);
+    }
+}
+
+fn add(registry: &Registry, collector: impl Collector + 'static) {
+    registry.register(Box::new(collector)).expect("names are unique");
+}
+
+fn gauge(name: &str, help: &str, value: u64) -> IntGauge {
+    let gauge = IntGauge::new(format!("seawall_{name}"), help).expect("names are plain");
+    gauge.set(clamped(value));
+    gauge
+}
+
+fn labelled_gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(format!("seawall_{name}"), help), labels).expect("names are plain")
+}
+
+fn labelled_counter(name: &str, help: &str, label: &str) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(format!("seawall_{name}_total"), help), &[label]).expect("names are plain")
+}
+
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,162 @@
+//! The driver as the control plane sees it: the one file that speaks to `seawall_blockdev`'s handle.
+
+use std::io;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use seawall_blockdev::disk::device::DeviceError;
+use seawall_blockdev::driver::Driver;
+use seawall_blockdev::handle::{Handle, Told, Unheard};
+use seawall_blockdev::net::Address;
+use seawall_blockdev::pool::PoolSettings;
+use seawall_blockdev::settings::{Settings, StartError, VolumeSettings};
+use seawall_engine::io::{Answer, Command};
+use seawall_engine::notice::Notice;
+use seawall_engine::status::Status;
+use seawall_wal::names::{BLOCK_BYTES, VolumeId};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Config, Listen};
+use crate::disk::{LINGER, device_fault, machine_boot, setup};
+use crate::fault::{Exit, Fault};
+use crate::metrics::Number;
+use crate::serve::bind_fault;
+
+/// Notices that wait for the control plane at the most; then the driver's own queue fills, which it counts.
+const NOTICES_MAX: usize = 256;
+/// How long a status may take.
+const STATUS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running driver with one replica.
+pub struct Node {
+    volume: VolumeId,
+    handle: Handle,
+    notices: tokio::sync::Mutex<mpsc::Receiver<Notice>>,
+    thread: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+impl Node {
+    /// Open the devices, listen, and start the driver's thread.
+    ///
+    /// # Errors
+    /// If a device can't be used or an address is taken.
+    pub fn start(config: &Config) -> Result<Node, Fault> {
+        let driver = start_lingering(&settings(config)?).map_err(|error| start_fault(&error))?;
+        let (handle, told, thread) = driver.into_parts();
+        let (notices, heard) = mpsc::channel(NOTICES_MAX);
+        let forward = move || {
+            for Told { notice, .. } in told {
+                if notices.blocking_send(notice).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("notices".to_owned()).spawn(forward).map_err(|error| {
+            Fault::new(Exit::Other, "there is no thread for notices").found(error.to_string())
+        })?;
+        let notices = tokio::sync::Mutex::new(heard);
+        Ok(Node { volume: config.volume, handle, notices, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The replica's status, unless the driver is gone or too busy to tell.
+    pub async fn status(&self) -> Option<Status> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.status(self.volume, move |status| drop(reply.send(status))).ok()?;
+        tokio::time::timeout(STATUS_PATIENCE, answer).await.ok()?.ok()?
+    }
+
+    /// Give the replica a command and wait for its answer.
+    ///
+    /// # Errors
+    /// What the replica says, or that the driver is gone.
+    pub async fn command(&self, command: Command) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let given = self.handle.command(self.volume, command, move |answer| drop(reply.send(answer)));
+        given.map_err(|unheard| unheard.to_string())?;
+        answer.await.unwrap_or_else(|_| Err(Unheard::Stopped.to_string()))
+    }
+
+    /// The next thing worth telling; none once the driver is gone. For one listener at a time.
+    pub async fn notice(&self) -> Option<Notice> {
+        self.notices.lock().await.recv().await
+    }
+
+    /// The driver's numbers.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<Number> {
+        self.handle.counters().all()
+    }
+
+    /// End the driver's thread, whatever it is doing, and wait for its end.
+    ///
+    /// # Errors
+    /// If its ring failed.
+    ///
+    /// # Panics
+    /// If it panicked, which is a bug.
+    pub fn finish(&self) -> io::Result<()> {
+        self.handle.stop();
+        let thread = self.thread.lock().expect("no holder of the lock panics").take();
+        thread.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
+/// Start; while something is still in use by a process that ended just now, try again.
+fn start_lingering(settings: &Settings) -> Result<Driver, StartError> {
+    let deadline = Instant::now() + LINGER;
+    loop {
+        let error = match Driver::start(settings.clone()) {
+            Ok(driver) => return Ok(driver),
+            Err(error) => error,
+        };
+        let held = match &error {
+            StartError::Device(error) => matches!(error, DeviceError::InUse { .. }),
+            StartError::Listen(error) => error.errno == nix::errno::Errno::EADDRINUSE as i32,
+            StartError::Ring(_) | StartError::Pool { .. } | StartError::Thread { .. } => false,
+        };
+        if !held || Instant::now() >= deadline {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn settings(config: &Config) -> Result<Settings, Fault> {
+    let clients = config.nbd.iter().map(|listen| match listen {
+        Listen::Unix(path) => Address::Unix(path.clone()),
+        Listen::Tcp(address) => Address::Tcp(address.clone()),
+    });
+    let volume = VolumeSettings {
+        setup: setup(config, machine_boot()?),
+        main: config.home.clone(),
+        log: config.log.clone(),
+        export: config.name.clone(),
+        description: format!("Seawall volume {}", config.volume),
+        read_only: false,
+    };
+    let blocks = u32::try_from(config.limits.buffer_bytes / u64::from(BLOCK_BYTES)).unwrap_or(u32::MAX);
+    Ok(Settings {
+        pool: PoolSettings { blocks, core_blocks: blocks / 4 },
+        peers: vec![config.own().address.clone()],
+        clients: clients.collect(),
+        volumes: vec![volume],
+        ..Settings::default()
+    })
+}
+
+fn start_fault(error: &StartError) -> Fault {
+    match error {
+        StartError::Device(error) => device_fault(error),
+        StartError::Listen(error) => match error.errno {
+            0 => Fault::new(Exit::Config, error.to_string()),
+            errno => bind_fault(&error.address.to_string(), &io::Error::from_raw_os_error(errno)),
+        },
+        StartError::Pool { .. } => {
+            Fault::new(Exit::Config, error.to_string()).next("raise `buffers` in [limits]")
+        }
+        StartError::Ring(_) | StartError::Thread { .. } => {
+            Fault::new(Exit::Other, "the driver can't start").found(error.to_string())
+        }
+    }
+}

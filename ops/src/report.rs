@@ -1,0 +1,296 @@
+//! A replica's status as operators and their programs see it: names instead of numbers, JSON, one truth.
+
+use seawall_engine::setup::{Ack, CommitRule};
+use seawall_engine::status::{PeerStatus, Role, Status};
+use seawall_wal::names::{Epoch, Lsn, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// One replica.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Its name.
+    pub replica: String,
+    /// Its identity.
+    pub id: String,
+    /// The process that keeps it.
+    pub pid: u32,
+    /// The volume.
+    pub volume: Volume,
+    /// What it is: opening, follower, candidate, starting, primary, faulted, drained.
+    pub role: String,
+    /// The epoch whose primary it follows or is.
+    pub epoch: String,
+    /// The highest epoch that it promised.
+    pub promised: String,
+    /// The primary of that epoch, if there is one.
+    pub primary: Option<String>,
+    /// How the last restart judged the disk.
+    pub restart_rule: String,
+    /// Why it is faulted.
+    pub fault: Option<String>,
+    /// Starts over its life.
+    pub boots: u32,
+    /// Its frontiers, as LSNs.
+    pub frontiers: Frontiers,
+    /// Its log ring.
+    pub log: Ring,
+    /// Whether its copy is whole.
+    pub base_complete: bool,
+    /// Blocks that are held, while it is not.
+    pub base_held_blocks: u64,
+    /// Bytes of memory that the index of the log takes.
+    pub index_bytes: usize,
+    /// Requests admitted and not yet completed.
+    pub requests: usize,
+    /// Which epoch wrote from where on.
+    pub lineage: Vec<Row>,
+    /// On a primary: the others.
+    pub peers: Vec<Peer>,
+    /// On a primary: what a loss would cost now.
+    pub risk: Option<Risk>,
+    /// Where clients are served.
+    pub exports: Vec<String>,
+}
+
+/// The volume.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its identity.
+    pub id: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The commit rule.
+    pub commit: String,
+    /// The acknowledgement mode.
+    pub ack: String,
+}
+
+/// A replica's own frontiers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Frontiers {
+    /// First record in the log.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Written below.
+    pub written: u64,
+    /// On stable storage below.
+    pub durable: u64,
+    /// Promised below.
+    pub committed: u64,
+    /// Durable on a quorum below.
+    pub settled: u64,
+    /// Home below.
+    pub checkpoint: u64,
+}
+
+/// A log ring.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ring {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// A row of lineage.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// The epoch.
+    pub epoch: String,
+    /// Its first record.
+    pub first: u64,
+}
+
+/// A peer, as the primary sees it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name.
+    pub replica: String,
+    /// Its identity.
+    pub id: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// The session's state.
+    pub state: String,
+    /// The live session.
+    pub session: Option<String>,
+    /// The rule that chose the last plan.
+    pub rule: String,
+    /// How the last session ended.
+    pub last_end: String,
+    /// Whether its durable frontier counts for commit.
+    pub counts: bool,
+    /// Received below.
+    pub received: u64,
+    /// Written below.
+    pub written: u64,
+    /// On stable storage below.
+    pub durable: u64,
+    /// Home below.
+    pub home: u64,
+    /// Sent and not yet acknowledged.
+    pub in_flight_bytes: u64,
+    /// Records that it lacks.
+    pub lag_records: u64,
+    /// Bytes that it lacks, as far as the log still holds them.
+    pub lag_bytes: u64,
+    /// How a catch-up or rebuild comes along.
+    pub progress: Option<Progress>,
+}
+
+/// How far a recovery is.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The session's phase.
+    pub phase: String,
+    /// How many are done.
+    pub done: u64,
+    /// Of how many.
+    pub total: u64,
+    /// Of what.
+    pub unit: String,
+    /// How many per second, of late.
+    pub per_second: u64,
+    /// Seconds to go; none while it stands still.
+    pub eta_seconds: Option<u64>,
+}
+
+/// What a loss would cost.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Risk {
+    /// Copies that hold everything that was promised.
+    pub copies: usize,
+    /// Copies there should be.
+    pub copies_wanted: usize,
+    /// How many of these can be lost with nothing that was promised lost.
+    pub losses_survived: usize,
+    /// Records that are on this copy alone.
+    pub records_alone: u64,
+}
+
+impl Report {
+    /// What `status` says, in the configuration's names.
+    #[must_use]
+    pub fn new(config: &Config, status: &Status) -> Report {
+        let epoch = |epoch| epoch_name(config, epoch);
+        let reigns = status.epoch.counter > 0;
+        let primary = matches!(status.role, Role::Primary | Role::Starting);
+        Report {
+            replica: config.name_of(status.replica),
+            id: status.replica.to_string(),
+            pid: std::process::id(),
+            volume: Volume {
+                name: config.name.clone(),
+                id: config.volume.to_string(),
+                bytes: config.volume_bytes,
+                commit: commit_name(config.commit).to_owned(),
+                ack: ack_name(config.ack).to_owned(),
+            },
+            role: status.role.name().to_owned(),
+            epoch: epoch(status.epoch),
+            promised: epoch(status.promised),
+            primary: reigns.then(|| config.name_of(status.epoch.replica)),
+            restart_rule: status.restart_rule.to_owned(),
+            fault: status.fault.clone(),
+            boots: status.boots,
+            frontiers: Frontiers {
+                start: status.log_start.0,
+                end: status.log_end.0,
+                written: status.written.0,
+                durable: status.durable.0,
+                committed: status.committed.0,
+                settled: status.settled.0,
+                checkpoint: status.checkpoint.0,
+            },
+            log: Ring { used_bytes: status.log_used_bytes, bytes: status.log_bytes },
+            base_complete: status.base_complete,
+            base_held_blocks: status.base_held,
+            index_bytes: status.index_bytes,
+            requests: status.requests,
+            lineage: status.lineage.iter().map(|r| Row { epoch: epoch(r.epoch), first: r.first.0 }).collect(),
+            peers: status.peers.iter().map(|peer| Peer::new(config, peer)).collect(),
+            risk: primary.then(|| Risk::new(config, status)),
+            exports: config.nbd.iter().map(|listen| crate::serve::export_uri(config, listen)).collect(),
+        }
+    }
+}
+
+impl Peer {
+    fn new(config: &Config, peer: &PeerStatus) -> Peer {
+        Peer {
+            replica: config.name_of(peer.replica),
+            id: peer.replica.to_string(),
+            voter: is_voter(config, peer.replica),
+            state: peer.state.to_owned(),
+            session: peer.session.map(|session| session.to_string()),
+            rule: peer.rule.to_owned(),
+            last_end: peer.last_end.to_owned(),
+            counts: peer.counts,
+            received: peer.received.0,
+            written: peer.written.0,
+            durable: peer.durable.0,
+            home: peer.home.0,
+            in_flight_bytes: peer.in_flight_bytes,
+            lag_records: peer.lag_records,
+            lag_bytes: peer.lag_bytes,
+            progress: peer.progress.map(|progress| Progress {
+                phase: progress.phase.to_owned(),
+                done: progress.done,
+                total: progress.total,
+                unit: progress.unit.name().to_owned(),
+                per_second: progress.per_second,
+                eta_seconds: progress.eta.map(|eta| eta.as_secs()),
+            }),
+        }
+    }
+}
+
+impl Risk {
+    /// A copy counts if it is fed and holds all that was promised.
+    fn new(config: &Config, status: &Status) -> Risk {
+        let held = |peer: &&PeerStatus| peer.counts && peer.durable >= status.settled;
+        let voting = status.peers.iter().filter(|peer| is_voter(config, peer.replica));
+        let copies = 1 + voting.filter(held).count();
+        let farthest = status.peers.iter().filter(|p| p.counts).map(|p| p.durable).max().unwrap_or(Lsn::ZERO);
+        Risk {
+            copies,
+            copies_wanted: config.replicas.iter().filter(|replica| replica.voter).count(),
+            losses_survived: copies - 1,
+            records_alone: status.log_end.since(farthest),
+        }
+    }
+}
+
+fn is_voter(config: &Config, replica: ReplicaId) -> bool {
+    config.replicas.iter().any(|known| known.id == replica && known.voter)
+}
+
+/// An epoch with the name of its primary.
+#[must_use]
+pub fn epoch_name(config: &Config, epoch: Epoch) -> String {
+    if epoch.counter == 0 {
+        "none".to_owned()
+    } else {
+        format!("{}@{}", epoch.counter, config.name_of(epoch.replica))
+    }
+}
+
+fn commit_name(rule: CommitRule) -> &'static str {
+    match rule {
+        CommitRule::Majority => "majority",
+        CommitRule::All => "all",
+        CommitRule::One => "one",
+    }
+}
+
+fn ack_name(ack: Ack) -> &'static str {
+    match ack {
+        Ack::Durable => "durable",
+        Ack::Written => "written",
+    }
+}

@@ -1,0 +1,242 @@
+//! Real replica processes in a fresh directory: started, killed, wiped and looked at. Everything ends and goes away
+//! with the [`Cluster`].
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use seawall_ops::admin::{self, Digests};
+use seawall_ops::load::ledger::Ledger;
+use seawall_ops::load::{self, Board, Plan, SECTOR_BYTES};
+use seawall_ops::nbd::Target;
+use seawall_ops::report::Report;
+
+use crate::site::{NAMES, Scratch, Shape, VOLUME, seawall, text, write_configs};
+
+/// How long anything may take that is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
+/// Between two looks.
+const GLANCE: Duration = Duration::from_millis(20);
+const MIB: u64 = 1 << 20;
+
+struct Node {
+    config: PathBuf,
+    child: Option<Child>,
+}
+
+/// Three replicas, of which the first begins as primary.
+pub(crate) struct Cluster {
+    nodes: Vec<Node>,
+    scratch: Scratch,
+}
+
+impl Cluster {
+    /// Format and start all, and wait until all are in sync.
+    pub(crate) fn start(shape: Shape) -> Cluster {
+        Cluster::start_with(shape, |_| {})
+    }
+
+    /// As [`Cluster::start`], with the configurations changed before they are used.
+    pub(crate) fn start_with(shape: Shape, change: impl FnOnce(&[PathBuf])) -> Cluster {
+        let scratch = Scratch::new();
+        let configs = write_configs(scratch.path(), shape, VOLUME);
+        change(&configs);
+        let nodes = configs.into_iter().map(|config| Node { config, child: None }).collect();
+        let mut cluster = Cluster { nodes, scratch };
+        for index in 0..NAMES.len() {
+            let output = cluster.run(index, &["format"]);
+            assert!(output.status.success(), "{}", text(&output));
+            cluster.begin(index);
+        }
+        cluster.await_in_sync(0);
+        cluster
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    pub(crate) fn config(&self, index: usize) -> &Path {
+        &self.nodes[index].config
+    }
+
+    pub(crate) fn admin(&self, index: usize) -> PathBuf {
+        self.dir().join(format!("{}.admin", NAMES[index]))
+    }
+
+    pub(crate) fn uri(&self, index: usize) -> String {
+        format!("nbd+unix:///vol?socket={}", self.dir().join(format!("{}.nbd", NAMES[index])).display())
+    }
+
+    pub(crate) fn targets(&self, indices: &[usize]) -> Vec<Target> {
+        indices.iter().map(|index| self.uri(*index).parse().unwrap()).collect()
+    }
+
+    /// A subcommand with this replica's configuration, to its end.
+    pub(crate) fn run(&self, index: usize, arguments: &[&str]) -> Output {
+        seawall()
+            .args(arguments)
+            .arg("--config")
+            .arg(self.config(index))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Start a replica's process; it ends by itself if this one does.
+    pub(crate) fn begin(&mut self, index: usize) {
+        assert!(self.nodes[index].child.is_none(), "{} runs already", NAMES[index]);
+        let log = self.dir().join(format!("{}.log", NAMES[index]));
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        let mut command = seawall();
+        command.args(["serve", "--leash", "--config"]).arg(self.config(index));
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.nodes[index].child = Some(child);
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub(crate) fn kill(&mut self, index: usize) {
+        let mut child = self.nodes[index].child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn terminate(&mut self, index: usize) -> ExitStatus {
+        let mut child = self.nodes[index].child.take().expect("it runs");
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+        child.wait().unwrap()
+    }
+
+    pub(crate) fn report(&self, index: usize) -> Option<Report> {
+        admin::report(&self.admin(index)).ok()
+    }
+
+    /// Look at a replica until it is as wanted.
+    pub(crate) fn wait(&self, index: usize, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = self.report(index);
+            if let Some(report) = &report
+                && wanted(report)
+            {
+                return report.clone();
+            }
+            assert!(Instant::now() < deadline, "{}: {what} did not come: {report:#?}", NAMES[index]);
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Wait until a replica is primary and both others are in sync.
+    pub(crate) fn await_in_sync(&self, primary: usize) -> Report {
+        self.wait(primary, "three copies in sync", |report| {
+            report.role == "primary"
+                && report.peers.iter().filter(|peer| peer.state == "in-sync" && peer.counts).count() == 2
+        })
+    }
+
+    /// Digests of all three at one LSN: they must be equal.
+    pub(crate) fn assert_equal(&self, primary: usize) -> Digests {
+        self.await_in_sync(primary);
+        let digests = admin::digests(&self.admin(primary)).unwrap_or_else(|fault| panic!("{fault}"));
+        assert_eq!(digests.digests.len(), 3, "{digests:?}");
+        assert!(digests.are_equal(), "copies in sync hold different bytes: {digests:?}");
+        digests
+    }
+
+    /// What the primary says of a peer.
+    pub(crate) fn rule(&self, primary: usize, peer: usize) -> String {
+        let report = self.report(primary).expect("the primary answers");
+        report.peers.iter().find(|p| p.replica == NAMES[peer]).expect("it knows its peers").rule.clone()
+    }
+
+    /// Resident memory of a running replica, in bytes.
+    pub(crate) fn resident_bytes(&self, index: usize) -> u64 {
+        let pid = self.nodes[index].child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the kernel tells");
+        let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib * 1024
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(mut child) = node.child.take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+        if thread::panicking() {
+            for name in NAMES {
+                let log = fs::read_to_string(self.dir().join(format!("{name}.log"))).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().filter(|line| !line.contains("checkpointed")).collect();
+                eprintln!("-- log of {name}:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            }
+        }
+    }
+}
+
+/// A ledger load that runs beside a drill.
+pub(crate) struct Load {
+    plan: Plan,
+    board: Arc<Board>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Begin to load the first 32 MiB of the volume.
+    pub(crate) fn begin(targets: Vec<Target>, change: impl FnOnce(&mut Plan)) -> Load {
+        let mut plan = Plan::new(targets);
+        change(&mut plan);
+        let sectors = usize::try_from(32 * MIB).unwrap() / SECTOR_BYTES;
+        let board = Board::new(Ledger::new(u64::from(std::process::id()), sectors));
+        let (running, shared) = (plan.clone(), Arc::clone(&board));
+        let thread = Some(thread::spawn(move || load::run(&running, &shared)));
+        Load { plan, board, thread }
+    }
+
+    /// Wait until so many more requests are done.
+    pub(crate) fn await_done(&self, more: u64) {
+        let before = self.board.tally().done();
+        let done = self.board.wait(PATIENCE, |tally| tally.done() >= before + more);
+        assert!(done, "the load stands still: {:?}", self.board.tally());
+    }
+
+    /// Stop it, read everything back, and judge all of it.
+    pub(crate) fn end(mut self) -> load::Tally {
+        self.board.stop();
+        self.thread.take().expect("it runs").join().unwrap();
+        assert!(load::check(&self.plan, &self.board), "the volume can be read");
+        let tally = self.board.tally();
+        assert!(self.board.violations().is_empty(), "{tally:?}: {:#?}", self.board.violations());
+        assert!(tally.writes > 0, "a load that wrote nothing proves nothing: {tally:?}");
+        println!("{tally:?}");
+        tally
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.board.stop();
+    }
+}
+
+/// Run somebody else's program; says so and gives nothing if it is not installed.
+pub(crate) fn tool(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: {program} is not installed");
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    assert!(output.status.success(), "{program} {arguments:?}: {}", text(&output));
+    Some(text(&output))
+}

@@ -1,0 +1,135 @@
+//! The ledger load against a server in memory: an honest one passes whatever happens to its connections, and
+//! each planted lie is caught.
+
+mod fake;
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::{Fake, Plant};
+use seawall_ops::load::ledger::{Ledger, Violation};
+use seawall_ops::load::{self, Board, Mix, Plan, SECTOR_BYTES};
+
+const SECTORS: usize = 2048;
+const REQUESTS: u64 = 4000;
+
+/// Load a server that does this to its clients, then read everything back.
+fn load_and_check(plant: Plant, mix: Mix) -> Arc<Board> {
+    let server = Fake::start(SECTORS * SECTOR_BYTES, plant);
+    let mut plan = Plan::new(vec![server.target()]);
+    plan.requests = Some(REQUESTS);
+    plan.mix = mix;
+    plan.sectors_max = 64;
+    plan.patience = Duration::from_secs(20);
+    if plant.counts() {
+        // One request at a time, so that the one which is lied about is the last of the load and nothing hides it.
+        (plan.connections, plan.depth) = (1, 1);
+    }
+    let board = Board::new(Ledger::new(42, SECTORS));
+    load::run(&plan, &board);
+    let tally = board.tally();
+    assert_eq!(tally.gave_up, 0, "{tally:?}");
+    assert!(tally.writes > 1000, "a load that wrote nothing proves nothing: {tally:?}");
+    assert!(load::check(&plan, &board), "the server can be read");
+    board
+}
+
+/// Writes alone.
+const WRITES: Mix = Mix { write: 100, zero: 0, trim: 0, flush: 0, fua: 0 };
+
+fn assert_clean(board: &Board) {
+    assert!(board.violations().is_empty(), "{:?}", board.violations());
+    assert_eq!(board.tally().checked_sectors, SECTORS as u64);
+}
+
+fn assert_caught(board: &Board, kind: impl Fn(&Violation) -> bool) {
+    let violations = board.violations();
+    assert!(violations.iter().any(kind), "not caught: {violations:?}");
+}
+
+#[test]
+fn an_honest_server_passes() {
+    let board = load_and_check(Plant::Nothing, Mix::default());
+    assert_clean(&board);
+    let tally = board.tally();
+    assert_eq!((tally.in_doubt, tally.errors(), tally.disconnects), (0, 0, 0), "{tally:?}");
+    assert!(tally.reads > 100 && tally.flushes > 10, "{tally:?}");
+}
+
+#[test]
+fn an_honest_server_whose_connections_break_passes() {
+    let board = load_and_check(Plant::CutConnections { every: 97 }, Mix::default());
+    assert_clean(&board);
+    let tally = board.tally();
+    assert!(tally.disconnects > 10 && tally.in_doubt > 10, "connections broke: {tally:?}");
+}
+
+#[test]
+fn an_honest_server_that_refuses_now_and_then_passes() {
+    let board = load_and_check(Plant::Refuse { every: 50 }, Mix::default());
+    assert_clean(&board);
+    assert!(board.tally().errors() > 10);
+}
+
+#[test]
+fn a_lost_write_is_caught() {
+    let board = load_and_check(Plant::LoseWrite { nth: REQUESTS }, WRITES);
+    assert_caught(&board, |v| matches!(v, Violation::WentBack { .. } | Violation::Vanished { .. }));
+}
+
+#[test]
+fn a_stale_read_is_caught() {
+    let board = load_and_check(Plant::StaleRead { every: 40 }, Mix::default());
+    assert_caught(&board, |v| matches!(v, Violation::WentBack { .. } | Violation::Vanished { .. }));
+}
+
+#[test]
+fn a_write_of_a_broken_connection_that_lands_late_is_caught() {
+    let board = load_and_check(Plant::LandLate { every: 211, after: 400 }, Mix::default());
+    assert_caught(&board, |v| matches!(v, Violation::CameBack { .. }));
+}
+
+#[test]
+fn half_a_write_is_caught() {
+    let board = load_and_check(Plant::HalfSector { nth: REQUESTS }, WRITES);
+    assert_caught(&board, |v| matches!(v, Violation::Torn { .. }));
+}
+
+#[test]
+fn a_misdirected_write_is_caught() {
+    let board = load_and_check(Plant::Misdirect { nth: REQUESTS }, WRITES);
+    assert_caught(&board, |v| matches!(v, Violation::Misplaced { .. }));
+}
+
+#[test]
+fn the_command_fails_with_its_own_code_when_the_ledger_is_broken() {
+    let ledger =
+        |name: &str| std::env::temp_dir().join(format!("seawall-ledger-{}-{name}", std::process::id()));
+    for (name, plant, code) in
+        [("honest", Plant::Nothing, Some(0)), ("stale", Plant::StaleRead { every: 40 }, Some(14))]
+    {
+        let server = Fake::start(SECTORS * SECTOR_BYTES, plant);
+        let path = ledger(name);
+        let load = |more: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_seawall"));
+            command.args([
+                "verify-load",
+                "--region",
+                "1MiB",
+                "--seconds",
+                "1",
+                "--uri",
+                &server.target().to_string(),
+            ]);
+            command.arg("--ledger").arg(&path).args(more).output().unwrap()
+        };
+        let output = load(&[]);
+        assert_eq!(output.status.code(), code, "{}", String::from_utf8_lossy(&output.stdout));
+        if code == Some(0) {
+            let output = load(&["--check-only"]);
+            assert_eq!(output.status.code(), Some(0), "what the file remembers is what the server has");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
