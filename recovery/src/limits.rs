@@ -45,7 +45,7 @@ impl Limits {
         backoff_min: Duration::from_millis(50),
         backoff_max: Duration::from_secs(5),
         turn: Duration::from_millis(500),
-        parked: Duration::from_secs(60),
+        parked: Duration::from_secs(10),
     };
 
     /// Whether the limits fit each other: our fault if not.
