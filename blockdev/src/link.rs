@@ -221,6 +221,10 @@ impl Link {
                     self.start_receive(gear);
                     return Came::Nothing;
                 }
+                // Who has not said who it is gets no memory of the core's.
+                Ok(Next::Buffer(_)) if matches!(self.state, State::Strange { .. }) => {
+                    return Came::Malformed(Violation::OutOfTurn { state: "unknown", event: "a payload" });
+                }
                 Ok(Next::Buffer(blocks)) => {
                     let waiter = Waiter::Link { link: self.slot };
                     match gear.pool.alloc_or_wait(Purpose::Core, vec![blocks], waiter) {

@@ -23,6 +23,12 @@ pub const LOG_BYTES_DEFAULT: u64 = 256 << 20;
 pub const LOG_BYTES_MIN: u64 = 4 << 20;
 /// Memory for buffers if the file names none.
 pub const BUFFER_BYTES_DEFAULT: u64 = 64 << 20;
+/// The smallest window of a peer: two of the largest records.
+const WINDOW_BYTES_MIN: u64 = 1 << 20;
+/// The longest name of a replica, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// The shortest silence after which a peer is taken for lost.
+const SILENCE_MIN: Duration = Duration::from_millis(100);
 /// Memory for buffers at the least: a few of the largest requests.
 pub const BUFFER_BYTES_MIN: u64 = 16 << 20;
 /// The smallest volume.

@@ -62,6 +62,11 @@ impl Outlet {
                 }
             }
         }
+        // What ends with the last piece ends with this send, also where the batch was full before.
+        while let Some(Reply::End(_)) = self.queue.front() {
+            let Some(Reply::End(release)) = self.queue.pop_front() else { unreachable!("it was looked at") };
+            self.leaving.extend(release);
+        }
         if from.is_empty() {
             self.let_go(gear);
             return None;
@@ -88,11 +93,11 @@ impl Outlet {
         self.let_go(gear);
     }
 
-    /// Nothing that waits will leave any more.
+    /// Nothing that waits will leave any more. What a send under way still reads is let go when that is over.
     pub(super) fn forget(&mut self, gear: &mut Gear) {
         for reply in self.queue.drain(..) {
             if let Reply::End(release) = reply {
-                release.into_iter().for_each(|buf| gear.pool.release(buf));
+                self.leaving.extend(release);
             }
         }
         if !self.sending {

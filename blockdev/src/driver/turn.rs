@@ -225,7 +225,11 @@ impl Loop {
 
     /// Answers clients that want to attach, as far as that can be said. Whether any was answered.
     fn attach(&mut self) -> bool {
-        self.attaching.append(&mut self.clients.wishes.attachments);
+        for (client, export) in std::mem::take(&mut self.clients.wishes.attachments) {
+            // A slot asks once at a time: who had it before does not wait any more.
+            self.attaching.retain(|(other, _)| *other != client);
+            self.attaching.push((client, export));
+        }
         let mut answered = false;
         for (client, export) in std::mem::take(&mut self.attaching) {
             let attachment = if self.stopping.is_some() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use seawall_engine::setup::{Ack, CommitRule};
 use seawall_wal::names::{BLOCK_BYTES, VolumeId};
+use seawall_wal::superblock::MEMBERS_MAX;
 use toml::Spanned;
 
 use super::page::Page;
@@ -13,7 +14,7 @@ use super::raw::{Raw, RawReplica, RawVolume};
 use super::shape::nearest;
 use super::{
     BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits, Listen,
-    Replica, SOCKET_PATH_BYTES_MAX, VOLUME_BYTES_MIN,
+    NAME_BYTES_MAX, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
 };
 use crate::fault::Fault;
 use crate::quantity;
@@ -59,10 +60,14 @@ impl Judge<'_> {
             replicas,
             limits: Limits {
                 buffer_bytes: self.buffer_bytes(limits.buffers.as_ref())?,
-                window_bytes: limits.window.as_ref().map(|text| self.size(text)).transpose()?,
+                window_bytes: limits
+                    .window
+                    .as_ref()
+                    .map(|text| self.size_within(text, WINDOW_BYTES_MIN))
+                    .transpose()?,
                 requests: limits.requests.as_ref().map(|number| self.count(number)).transpose()?,
                 quorum_patience: limits.quorum_patience.as_ref().map(|t| self.duration(t)).transpose()?,
-                silence: limits.silence.as_ref().map(|t| self.duration(t)).transpose()?,
+                silence: limits.silence.as_ref().map(|t| self.silence(t)).transpose()?,
             },
         })
     }
@@ -82,6 +87,12 @@ impl Judge<'_> {
                     .expected("r- and up to 16 hexadecimal digits, not all zero")
                     .next("write the identity that the replica's disk was formatted with"));
             };
+            if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+                return Err(self
+                    .fault(&entry.name, "this name can't be used")
+                    .found(format!("{name:?}"))
+                    .expected(format!("1 to {NAME_BYTES_MAX} bytes, no control characters")));
+            }
             let address = self.address(&entry.address)?;
             for other in &replicas {
                 let twice = [
@@ -97,6 +108,13 @@ impl Judge<'_> {
                 }
             }
             replicas.push(Replica { name: name.clone(), id, address, voter: entry.voter.unwrap_or(true) });
+        }
+        if replicas.len() > MEMBERS_MAX {
+            return Err(self
+                .page
+                .fault(node, "too many replicas")
+                .found(replicas.len().to_string())
+                .expected(format!("at most {MEMBERS_MAX} [[replica]] entries")));
         }
         if replicas.iter().any(|r| r.voter) {
             return Ok(replicas);
@@ -222,6 +240,18 @@ impl Judge<'_> {
                 .expected("a whole number above zero with ms, s, min or h, for example \"500ms\"")
                 .next("write the duration with one of these units")
         })
+    }
+
+    /// Shorter ones take every hiccup of a disk or a network for a death.
+    fn silence(&self, value: &Spanned<String>) -> Result<Duration, Fault> {
+        let silence = self.duration(value)?;
+        if silence < SILENCE_MIN {
+            return Err(self
+                .fault(value, "this is too short")
+                .found(format!("{:?}", value.get_ref()))
+                .expected("at least 100ms"));
+        }
+        Ok(silence)
     }
 
     fn count(&self, value: &Spanned<usize>) -> Result<usize, Fault> {

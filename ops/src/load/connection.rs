@@ -103,7 +103,7 @@ impl<'a> Connection<'a> {
     fn converse(&mut self, stream: &Stream, export: Export) -> bool {
         let flight = Shared::default();
         let heard = thread::scope(|scope| {
-            let ear = scope.spawn(|| hear(self.board, stream, &flight, self.plan.patience));
+            let ear = scope.spawn(|| hear(self.plan, self.board, stream, &flight));
             // Whatever ended it, the other thread hears of it by the socket.
             let asked = ask(self.plan, self.board, &mut self.dice, self.deadline, stream, export, &flight);
             if asked.is_err() {
@@ -170,11 +170,15 @@ fn ask(
 }
 
 /// Hear answers until the connection ends. Well, if it ended after the load was over.
-fn hear(board: &Arc<Board>, stream: &Stream, flight: &Shared, patience: Duration) -> io::Result<()> {
+fn hear(plan: &Plan, board: &Arc<Board>, stream: &Stream, flight: &Shared) -> io::Result<()> {
     let result = stream.duplicate().and_then(|mut stream| {
-        stream.set_read_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(plan.patience))?;
         loop {
-            hear_one(board, &mut stream, flight)?;
+            let error = hear_one(board, &mut stream, flight)?;
+            if error != 0 && plan.targets.len() > 1 {
+                // Its disk may have failed for good: another one may serve by now.
+                return Err(io::Error::other("an error, and there are other targets"));
+            }
         }
     });
     let mut flight = flight.lock().expect("no holder of the lock panics");
@@ -185,7 +189,8 @@ fn hear(board: &Arc<Board>, stream: &Stream, flight: &Shared, patience: Duration
     if flight.complete { Ok(()) } else { result }
 }
 
-fn hear_one(board: &Arc<Board>, stream: &mut Stream, flight: &Shared) -> io::Result<()> {
+/// Returns the error that the answer tells, or 0.
+fn hear_one(board: &Arc<Board>, stream: &mut Stream, flight: &Shared) -> io::Result<u32> {
     let reply = nbd::receive(stream)?;
     let asked = flight.lock().expect("no holder of the lock panics").asked.get(&reply.cookie).copied();
     let asked = asked.ok_or_else(|| io::Error::other("an answer to nothing that was asked"))?;
@@ -198,7 +203,7 @@ fn hear_one(board: &Arc<Board>, stream: &mut Stream, flight: &Shared) -> io::Res
     flight.lock().expect("no holder of the lock panics").asked.remove(&reply.cookie);
     inner.on_reply(&asked, reply.error, &bytes)?;
     board.changed.notify_all();
-    Ok(())
+    Ok(reply.error)
 }
 
 impl Inner {
