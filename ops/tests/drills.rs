@@ -103,6 +103,7 @@ fn other_peoples_tools_copy_an_image_in_and_out() {
         "--iodepth=16",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--do_verify=1",
         "--minimal",
     ];

@@ -163,14 +163,16 @@ fn answers_that_the_driver_still_brings_after_the_end_are_released() {
 }
 
 #[test]
-fn not_primary_closes_without_an_answer() {
-    let mut rig = rig();
-    rig.holds.core = true;
-    rig.feed(&[request(READ, 0, 512 << 10).encode(), request(FLUSH, 0, 0).encode()].concat());
-    rig.complete(Err(Refusal::NotPrimary));
-    assert!(rig.closed && rig.taken().is_empty());
-    rig.finish();
-    assert!(rig.taken().is_empty());
+fn a_replica_that_can_not_serve_closes_without_an_answer() {
+    for refusal in [Refusal::NotPrimary, Refusal::Faulted] {
+        let mut rig = rig();
+        rig.holds.core = true;
+        rig.feed(&[request(READ, 0, 512 << 10).encode(), request(FLUSH, 0, 0).encode()].concat());
+        rig.complete(Err(refusal));
+        assert!(rig.closed && rig.taken().is_empty());
+        rig.finish();
+        assert!(rig.taken().is_empty());
+    }
 }
 
 #[test]

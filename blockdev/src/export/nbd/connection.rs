@@ -360,11 +360,11 @@ impl Connection {
         out: &mut Actions,
     ) {
         // A client retries what a closed connection left unanswered, elsewhere if need be; an error it would hand
-        // on to its file system. So these two are never answered.
+        // on to its file system. So these are never answered: the volume is whole elsewhere.
         match result {
-            Err(Refusal::NotPrimary) => self.close(out),
+            Err(Refusal::NotPrimary | Refusal::Faulted) => self.close(out),
             Err(Refusal::ShuttingDown) => self.stop(out),
-            Err(Refusal::NoQuorum | Refusal::Unreadable | Refusal::Faulted) | Ok(_) => {}
+            Err(Refusal::NoQuorum | Refusal::Unreadable) | Ok(_) => {}
         }
         if let Some(ended) = self.client.on_completed(part, result, out) {
             self.on_ended(now, ended, out);
@@ -388,11 +388,11 @@ impl Connection {
             (Ok(Harvest::Status(runs)), _) => (reply::status(cookie, &runs), Vec::new()),
             (Ok(Harvest::Read(_)), _) => unreachable!("only a read harvests data"),
             (Ok(Harvest::Written | Harvest::Flushed), _) => (reply::success(cookie), Vec::new()),
-            (Err(Refusal::NotPrimary | Refusal::ShuttingDown), _) => {
+            (Err(Refusal::NotPrimary | Refusal::Faulted | Refusal::ShuttingDown), _) => {
                 self.outlet.forget(memory);
                 return;
             }
-            (Err(refusal @ (Refusal::NoQuorum | Refusal::Unreadable | Refusal::Faulted)), _) => {
+            (Err(refusal @ (Refusal::NoQuorum | Refusal::Unreadable)), _) => {
                 (reply::error(structured, cookie, Errno::Io, explain(refusal)), Vec::new())
             }
         };
