@@ -154,11 +154,13 @@ impl Core {
     /// The candidate that we promised to wants records of ours.
     pub(crate) fn on_fetch(&mut self, link: LinkId, epoch: Epoch, fetch: Fetch) -> Result<(), Violation> {
         let held = LsnRange::new(self.log.start(), self.log.durable());
-        if epoch != self.promised()
-            || fetch.from < held.start
-            || fetch.to > held.end
-            || fetch.from >= fetch.to
-        {
+        if epoch < self.promised() || fetch.from < held.start {
+            // A higher epoch was promised since, or the log went on: no fault of the candidate. It looks elsewhere.
+            self.notice(Notice::Stale { session: SessionId::NONE });
+            self.disconnect(link);
+            return Ok(());
+        }
+        if epoch != self.promised() || fetch.to > held.end || fetch.from >= fetch.to {
             return Err(Violation::OutOfTurn { state: "promised", event: "Fetch" });
         }
         let records = fetch.to.since(fetch.from).min(FETCH_RECORDS_MAX);

@@ -120,7 +120,7 @@ impl Core {
         let missing = peers.iter().map(|(replica, _)| *replica).collect();
         self.digests.questions.push(Question { id, at, missing, digests: Vec::new(), own: false });
         for (replica, session) in peers {
-            self.plan_digest(replica, session);
+            self.plan_digest(replica, session, at);
         }
         self.want_digest(at, Asker::Question);
         self.want_pulse();

@@ -190,7 +190,8 @@ impl Core {
             }
             Effect::AskDigest { session, .. } => {
                 self.lane_mut(replica).compares = true;
-                self.plan_digest(replica, session);
+                // Not at the log's end: what is not settled may wait for this very peer to count.
+                self.plan_digest(replica, session, self.settled);
             }
             Effect::CountVote { session, counts } => {
                 if counts {
@@ -436,9 +437,8 @@ impl Core {
         self.news(replica, session, News::DigestCompared { equal })
     }
 
-    /// Our digest at the volume's present end is to be compared with a peer's.
-    pub(crate) fn plan_digest(&mut self, replica: ReplicaId, session: SessionId) {
-        let at = self.log.end();
+    /// Our digest at that position is to be compared with a peer's.
+    pub(crate) fn plan_digest(&mut self, replica: ReplicaId, session: SessionId, at: Lsn) {
         self.lane_mut(replica).digest_at = Some(at);
         self.want_digest(at, Asker::Lane { replica, session });
         self.want_pulse();

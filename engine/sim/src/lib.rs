@@ -1,10 +1,13 @@
 //! The deterministic simulator: the real engine, log and codec over simulated disks, clocks, networks, clients and
 //! faults. Same seed, same history, byte for byte. It is the second driver of the machine that `seawall` drives.
 
+mod asking;
+mod birth;
 mod client;
 mod clock;
 mod device;
 mod disk;
+mod ending;
 mod net;
 mod node;
 pub mod options;
@@ -15,6 +18,7 @@ mod profile;
 mod queue;
 mod quiesce;
 pub mod run;
+mod scenario;
 mod stamp;
 mod step;
 pub mod swarm;

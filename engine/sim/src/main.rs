@@ -18,6 +18,9 @@ use sim::swarm::{Budget, swarm};
 const USAGE: &str =
     "usage: sim [--seed N] [--seeds A..B] [--swarm] [--budget 60s] [--failures N] [--bait NAME] [--trace]";
 
+/// Seeds that run at the same time.
+const THREADS: usize = 2;
+
 /// What the command line asks for.
 #[derive(Debug, Default)]
 struct Asked {
@@ -71,7 +74,9 @@ fn many(asked: &Asked, options: &Options) -> ExitCode {
     let (first, end) = asked.seeds.unwrap_or((0, if asked.swarm { u64::MAX } else { 20 }));
     let failures_max = asked.failures.unwrap_or(if asked.bait.is_some() { 1 } else { 10 });
     let budget = Budget { first, end, wall: asked.budget, failures_max };
-    let harvest = swarm(options, budget, |seed, profile, failure| {
+    // A trace of two runs at once could not be read.
+    let threads = if asked.trace { 1 } else { THREADS };
+    let harvest = swarm(options, budget, threads, |seed, profile, failure| {
         println!("seed {seed} FAILED: {profile}");
         println!("  {failure}");
         println!("  replay: {}", replay(seed, options.bait));

@@ -4,108 +4,18 @@
 //! with a tail of what was sent, stay half open when one end loses its power, and hold back what was sent into a
 //! cut direction until it is whole again, however late that is.
 
-use std::collections::{BTreeMap, VecDeque};
+mod conn;
+
+use std::collections::BTreeMap;
 
 use seawall_engine::io::{Buf, LinkId};
 
 use crate::clock::{MILLIS, Moment};
+use crate::net::conn::{Conn, End, Item, Lane, rearm};
+pub(crate) use crate::net::conn::{ConnId, Heard, Host, NetEvent, Side};
 use crate::pool::Pool;
 use crate::prng::Prng;
 use crate::profile::NetProfile;
-
-/// A connection, named by the world.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct ConnId(pub(crate) u64);
-
-/// One of a connection's two ends; as a direction, that from this end to the other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Side {
-    /// Who opened it.
-    Opener,
-    /// Who was called.
-    Called,
-}
-
-impl Side {
-    const BOTH: [Side; 2] = [Side::Opener, Side::Called];
-
-    fn other(self) -> Side {
-        match self {
-            Side::Opener => Side::Called,
-            Side::Called => Side::Opener,
-        }
-    }
-}
-
-/// What the world has to come back with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NetEvent {
-    /// The oldest frame that an end wants to send leaves it.
-    Leave(ConnId, Side),
-    /// The first thing on its way from that end may have arrived.
-    Arrive(ConnId, Side),
-    /// Whoever opened it has waited long enough.
-    GiveUp(ConnId),
-}
-
-/// What a node's process hears.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Heard {
-    /// Somebody connected; the driver has to name the link by [`Net::on_accepted`].
-    Accepted(ConnId),
-    /// The connection that it asked for is open.
-    Connected(LinkId),
-    /// The bytes of one frame.
-    Frame(LinkId, Vec<u8>),
-    /// The connection is gone, with these buffers that it had still to send.
-    Lost(LinkId, Vec<Buf>),
-}
-
-/// How a node looks from the network.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Host {
-    /// The machine has power: its kernel answers.
-    pub(crate) powered: bool,
-    /// The life of its process, if there is one.
-    pub(crate) life: Option<u32>,
-    /// The process does not run.
-    pub(crate) paused: bool,
-}
-
-#[derive(Debug)]
-enum Item {
-    Syn,
-    Accept,
-    SynAck,
-    Frame(Vec<u8>),
-    Close,
-}
-
-#[derive(Debug)]
-struct End {
-    node: usize,
-    life: u32,
-    link: Option<LinkId>,
-    open: bool,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    leaving: VecDeque<(Vec<u8>, Option<Buf>)>,
-    wire: VecDeque<(Moment, Item)>,
-    last: Moment,
-    /// Its last item is on it.
-    closed: bool,
-    /// Its first item has come as far as a cut direction or a process that does not run.
-    held: bool,
-}
-
-#[derive(Debug)]
-struct Conn {
-    ends: [End; 2],
-    lanes: [Lane; 2],
-    connected: bool,
-}
 
 /// All connections.
 #[derive(Debug)]
@@ -352,6 +262,14 @@ impl Net {
         Some(unsent)
     }
 
+    /// A connection stands still in one direction for so many nanoseconds, and others overtake it.
+    pub(crate) fn on_stuck(&mut self, now: Moment, node: usize, link: LinkId, long: u64) {
+        let Some(&(id, side)) = self.links.get(&(node, link)) else { return };
+        let conn = self.conns.get_mut(&id).expect("a named connection exists");
+        let lane = &mut conn.lanes[side as usize];
+        lane.last = lane.last.max(now.plus(long));
+    }
+
     /// Cut a direction, or make it whole again.
     pub(crate) fn set_cut(&mut self, now: Moment, from: usize, to: usize, cut: bool) {
         self.cut[from][to] = cut;
@@ -438,30 +356,6 @@ impl Net {
     fn sweep(&mut self, id: ConnId) {
         if self.conns.get(&id).is_some_and(|conn| conn.ends.iter().all(|end| !end.open)) {
             self.conns.remove(&id);
-        }
-    }
-}
-
-impl Lane {
-    fn take_unsent(&mut self) -> Vec<Buf> {
-        self.leaving.drain(..).filter_map(|(_, payload)| payload).collect()
-    }
-}
-
-fn rearm(
-    conns: &mut BTreeMap<ConnId, Conn>,
-    agenda: &mut Vec<(Moment, NetEvent)>,
-    which: impl Fn((usize, usize)) -> bool,
-    mut when: impl FnMut() -> Moment,
-) {
-    for (&id, conn) in conns {
-        for side in Side::BOTH {
-            let ends = (conn.ends[side as usize].node, conn.ends[side.other() as usize].node);
-            let lane = &mut conn.lanes[side as usize];
-            if lane.held && which(ends) {
-                lane.held = false;
-                agenda.push((when(), NetEvent::Arrive(id, side)));
-            }
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Stream {
     Operator,
     /// How wrong clocks are.
     Clock,
+    /// Faults that are aimed: when, at whom, for how long.
+    Scenario,
 }
 
 impl Stream {
@@ -46,6 +48,7 @@ impl Stream {
             Stream::Client => 10,
             Stream::Operator => 11,
             Stream::Clock => 12,
+            Stream::Scenario => 13,
         }
     }
 }

@@ -135,6 +135,14 @@ pub(crate) struct Profile {
     pub(crate) clock_ppm: u64,
     /// The one node that may lose its power when plain writes are acknowledged before they are flushed.
     pub(crate) fragile: usize,
+    /// A replica is promoted that the primary does not hear of.
+    pub(crate) usurp: Option<Every>,
+    /// Connections stand still, each on its own: chance in a million per frame that opens something.
+    pub(crate) stuck: u64,
+    /// A follower's copy is wiped, once, after so many nanoseconds.
+    pub(crate) wipe: Option<Every>,
+    /// The run ends with a clean shutdown of all, a power loss, and a restart.
+    pub(crate) drain: bool,
 }
 
 impl Profile {
@@ -204,7 +212,12 @@ impl Profile {
             promote: seconds(p, 1, 6),
             clock_ppm: p.pick(&[0, 0, 1_000, 50_000]),
             fragile: p.index(2),
+            usurp: None,
+            stuck: 0,
+            wipe: None,
+            drain: false,
         };
+        profile.aim(seed);
         // A run without any fault proves nothing.
         let calm =
             [profile.kill, profile.power, profile.blackout, profile.pause, profile.cut, profile.one_way];
@@ -212,6 +225,19 @@ impl Profile {
             profile.kill = Some(Every { min: SECOND, max: 6 * SECOND });
         }
         profile
+    }
+
+    /// What is aimed, from a stream of its own.
+    fn aim(&mut self, seed: u64) {
+        let mut prng = Prng::new(seed, Stream::Scenario);
+        let p = &mut prng;
+        self.usurp = maybe(p, Every { min: SECOND, max: 6 * SECOND });
+        self.stuck = p.pick(&[0, 50_000, 200_000]);
+        self.wipe = maybe(p, Every { min: 2 * SECOND, max: 8 * SECOND }).filter(|_| self.replicas > 2);
+        self.drain = p.coin();
+        if p.below(12) == 0 {
+            self.commit = CommitRule::One;
+        }
     }
 }
 
@@ -253,6 +279,10 @@ impl fmt::Display for Profile {
             ("zeroes", load.zeroes),
             ("parts", load.parts),
             ("gives-up", load.gives_up.is_some()),
+            ("usurp", self.usurp.is_some()),
+            ("stuck", self.stuck > 0),
+            ("wipe", self.wipe.is_some()),
+            ("drain", self.drain),
         ];
         let names: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         write!(f, "; loss {:?}; {}", self.loss, names.join(" "))

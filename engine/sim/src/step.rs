@@ -3,6 +3,7 @@
 use seawall_engine::io::{Buf, Done, Input, OpId, Outbox, Output, Refusal, RequestId};
 use seawall_engine::notice::Notice;
 
+use crate::birth::node_at;
 use crate::client::Wish;
 use crate::clock::{MILLIS, SECOND};
 use crate::disk::{Fate, buffers, bytes_moved, describe};
@@ -11,7 +12,7 @@ use crate::oracle::Failure;
 use crate::oracle::ledger::Place;
 use crate::pool::BLOCK;
 use crate::tally::Fault;
-use crate::world::{Event, World, node_at};
+use crate::world::{Event, World};
 
 /// More steps than this within a millisecond are no progress.
 const STEPS_PER_MILLI_MAX: u32 = 20_000;
@@ -110,7 +111,7 @@ impl World {
 
     fn on_output(&mut self, node: usize, asked: Option<RequestId>, output: Output) -> Result<(), Failure> {
         match output {
-            Output::Disk { op, what } => self.give(node, op, what),
+            Output::Disk { op, what } => return self.give(node, op, what),
             Output::Connect { link, to: _, address } => {
                 let life = self.nodes[node].life;
                 self.transcript.line(self.now, &node, || format!("  connect {link:?} to {address}"));
@@ -120,7 +121,11 @@ impl World {
                 crate::oracle::promise::check(node, &head, &self.nodes[node].disk)?;
                 self.transcript.note(head.len() as u64);
                 self.transcript.line(self.now, &node, || describe_frame(link, &head));
+                let stands = self.stands_still(&head);
                 let taken = self.net.on_send(self.now, node, link, head, payload);
+                if let Some(long) = stands.filter(|_| taken) {
+                    self.net.on_stuck(self.now, node, link, long);
+                }
                 if !taken && let Some(buf) = payload {
                     self.nodes[node].pool.release(buf);
                 }
@@ -135,6 +140,7 @@ impl World {
             Output::Release(buf) => self.nodes[node].pool.release(buf),
             Output::Answer { id, answer } => {
                 self.transcript.line(self.now, &node, || format!("  answer {}: {answer:?}", id.0));
+                self.answers.insert(id, answer);
             }
             Output::Notice(notice) => self.on_notice(node, &notice),
         }
@@ -147,9 +153,15 @@ impl World {
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
             self.oracle.frontiers.on_promised(node, *epoch);
         }
+        if let Notice::Reigning { epoch, .. } = notice {
+            self.on_reigning(node, *epoch);
+        }
+        if let Notice::Opened { rule, .. } = notice {
+            self.opened[node] = Some(rule);
+        }
     }
 
-    fn give(&mut self, node: usize, op: OpId, what: seawall_engine::io::DiskOp) {
+    fn give(&mut self, node: usize, op: OpId, what: seawall_engine::io::DiskOp) -> Result<(), Failure> {
         use seawall_engine::io::DiskOp as D;
         let disk = &self.profile.disk;
         let faults = &mut self.chances.disk_fault;
@@ -193,10 +205,12 @@ impl World {
         self.oracle.copies.on_given(node, op, &what);
         if let D::Append { parts, .. } = &what {
             self.oracle.home.on_append(parts, &self.nodes[node].pool);
+            self.oracle.history.on_given(node, parts)?;
         }
         self.nodes[node].disk.on_given(op, what, fate, early);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(latency), Event::Disk { node, life, op });
+        Ok(())
     }
 
     fn on_complete(

@@ -1,5 +1,8 @@
 //! Many seeds: how they ended, which faults fired, which notices were seen.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use seawall_engine::notice::Notice;
@@ -35,23 +38,54 @@ pub struct Harvest {
     pub seconds: f64,
 }
 
-/// Run them. `told` hears of every failure at once.
-pub fn swarm(base: &Options, budget: Budget, mut told: impl FnMut(u64, &str, &Failure)) -> Harvest {
+/// Run them on as many threads as asked for. `told` hears of every failure, by seed; all that is told and counted
+/// is the same for any number of threads, if there is no time budget.
+pub fn swarm(
+    base: &Options,
+    budget: Budget,
+    threads: usize,
+    mut told: impl FnMut(u64, &str, &Failure),
+) -> Harvest {
     let started = Instant::now();
     let mut harvest = Harvest::default();
-    for seed in budget.first..budget.end {
-        let spent = budget.wall.is_some_and(|wall| started.elapsed() >= wall);
-        if spent || harvest.failures.len() >= budget.failures_max {
-            break;
+    let next = AtomicU64::new(budget.first);
+    let enough = AtomicBool::new(false);
+    let (reports, received) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (reports, next, enough) = (reports.clone(), &next, &enough);
+            scope.spawn(move || {
+                while !enough.load(Ordering::Relaxed)
+                    && budget.wall.is_none_or(|wall| started.elapsed() < wall)
+                {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= budget.end
+                        || reports.send((seed, run(&Options { seed, ..base.clone() }))).is_err()
+                    {
+                        return;
+                    }
+                }
+            });
         }
-        let report = run(&Options { seed, ..base.clone() });
-        harvest.seeds += 1;
-        harvest.tally.add(&report.tally);
-        if let Some(failure) = report.failure {
-            told(seed, &report.profile, &failure);
-            harvest.failures.push((seed, failure));
+        drop(reports);
+        let mut early = BTreeMap::new();
+        let mut due = budget.first;
+        for (seed, report) in received {
+            early.insert(seed, report);
+            while let Some(report) = early.remove(&due) {
+                if harvest.failures.len() < budget.failures_max {
+                    harvest.seeds += 1;
+                    harvest.tally.add(&report.tally);
+                    if let Some(failure) = report.failure {
+                        told(due, &report.profile, &failure);
+                        harvest.failures.push((due, failure));
+                    }
+                }
+                enough.fetch_or(harvest.failures.len() >= budget.failures_max, Ordering::Relaxed);
+                due += 1;
+            }
         }
-    }
+    });
     harvest.seconds = started.elapsed().as_secs_f64();
     harvest
 }
@@ -80,6 +114,11 @@ impl Harvest {
                 tally.written,
                 tally.reads,
                 tally.refused
+            ),
+            format!(
+                "{} ended where an operator must decide, {} with a rebuild deferred for ever, {} compared by digest, {} nodes reopened by their clean mark, \
+                 {} forked under commit rule one",
+                tally.needs_operator, tally.deferred, tally.compared, tally.clean_restarts, tally.forked
             ),
             format!("faults: {}", faults.join(", ")),
             format!("notices: {}", notices.join(", ")),

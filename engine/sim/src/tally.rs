@@ -37,11 +37,19 @@ pub enum Fault {
     Promotion,
     /// A client did not wait for its answer.
     GaveUp,
+    /// A replica was promoted while the primary could not hear of it, and went on with the other voters.
+    Usurped,
+    /// A new primary's first words to its voters were held back.
+    GreetHeldBack,
+    /// A connection stood still while others went on.
+    Stuck,
+    /// A follower's copy was wiped.
+    Wiped,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -58,6 +66,10 @@ impl Fault {
         Fault::FlushError,
         Fault::Promotion,
         Fault::GaveUp,
+        Fault::Usurped,
+        Fault::GreetHeldBack,
+        Fault::Stuck,
+        Fault::Wiped,
     ];
 
     /// Its name in reports.
@@ -80,6 +92,10 @@ impl Fault {
             Fault::FlushError => "flush-error",
             Fault::Promotion => "promotion",
             Fault::GaveUp => "gave-up",
+            Fault::Usurped => "usurped",
+            Fault::GreetHeldBack => "greet-held-back",
+            Fault::Stuck => "stuck",
+            Fault::Wiped => "wiped",
         }
     }
 }
@@ -99,6 +115,16 @@ pub struct Tally {
     pub reads: u64,
     /// Requests that were refused or never answered.
     pub refused: u64,
+    /// Runs that ended where by contract an operator has to decide.
+    pub needs_operator: u64,
+    /// Runs that ended in a reign and a rebuild that wait for each other.
+    pub deferred: u64,
+    /// Runs at whose end the primary compared all copies by digest.
+    pub compared: u64,
+    /// Nodes that were drained, lost power, and opened by their clean mark.
+    pub clean_restarts: u64,
+    /// Runs under commit rule `one` in which a suffix may have been lost.
+    pub forked: u64,
     /// Virtual nanoseconds.
     pub nanos: u64,
 }
@@ -123,6 +149,11 @@ impl Tally {
         self.written += other.written;
         self.reads += other.reads;
         self.refused += other.refused;
+        self.needs_operator += other.needs_operator;
+        self.deferred += other.deferred;
+        self.compared += other.compared;
+        self.clean_restarts += other.clean_restarts;
+        self.forked += other.forked;
         self.nanos += other.nanos;
     }
 }

@@ -4,6 +4,7 @@ use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::Role;
 
+use crate::birth::setup;
 use crate::clock::{MILLIS, Moment, NodeClock, SECOND};
 use crate::disk::Crash;
 use crate::node::State;
@@ -11,7 +12,7 @@ use crate::oracle::Failure;
 use crate::pool::Pool;
 use crate::profile::Every;
 use crate::tally::Fault;
-use crate::world::{Event, PATIENCE, WATCH, World, setup};
+use crate::world::{Event, PATIENCE, WATCH, World};
 
 /// Something that goes wrong, or is mended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,22 @@ pub(crate) enum Trouble {
     Reset,
     /// The operator promotes somebody.
     Promote,
+    /// The operator promotes somebody of whom the primary does not hear.
+    Usurp,
+    /// A follower's copy is wiped.
+    Wipe,
+    /// The operator promotes that node.
+    Crown {
+        /// Which.
+        node: usize,
+        /// Its life.
+        life: u32,
+    },
+    /// Clients look around for another primary.
+    Split {
+        /// So often again.
+        left: u32,
+    },
     /// A node that went down in that life starts.
     Start {
         /// Which.
@@ -67,6 +84,8 @@ impl World {
             Trouble::OneWay,
             Trouble::Reset,
             Trouble::Promote,
+            Trouble::Usurp,
+            Trouble::Wipe,
         ];
         for kind in kinds {
             self.plan(kind);
@@ -78,6 +97,9 @@ impl World {
         let prng = match kind {
             Trouble::Cut | Trouble::OneWay | Trouble::Mend { .. } => &mut self.chances.partition,
             Trouble::Promote => &mut self.chances.operator,
+            Trouble::Usurp | Trouble::Wipe | Trouble::Crown { .. } | Trouble::Split { .. } => {
+                &mut self.chances.scenario
+            }
             Trouble::Kill | Trouble::Power | Trouble::Blackout | Trouble::Pause | Trouble::Reset => {
                 &mut self.chances.crash
             }
@@ -104,6 +126,9 @@ impl World {
             Trouble::OneWay => profile.one_way,
             Trouble::Reset => profile.reset,
             Trouble::Promote => profile.promote,
+            Trouble::Usurp => profile.usurp,
+            Trouble::Wipe => profile.wipe,
+            Trouble::Crown { .. } | Trouble::Split { .. } => None,
             Trouble::Start { .. } | Trouble::Resume { .. } | Trouble::Mend { .. } => None,
         }
     }
@@ -124,11 +149,14 @@ impl World {
             }
             Trouble::Kill | Trouble::Power | Trouble::Blackout | Trouble::Pause | Trouble::Cut => {}
             Trouble::OneWay | Trouble::Reset | Trouble::Promote => {}
+            Trouble::Usurp | Trouble::Wipe | Trouble::Crown { .. } | Trouble::Split { .. } => {}
         }
         if !self.chaos {
             return Ok(());
         }
-        self.plan(trouble);
+        if !matches!(trouble, Trouble::Crown { .. } | Trouble::Split { .. }) {
+            self.plan(trouble);
+        }
         self.strike(trouble)
     }
 
@@ -194,6 +222,10 @@ impl World {
                     self.promote(node)?;
                 }
             }
+            Trouble::Usurp => self.usurp(),
+            Trouble::Crown { node, life } => return self.crown(node, life),
+            Trouble::Wipe => self.wipe(),
+            Trouble::Split { left } => self.split(left),
             Trouble::Start { .. } | Trouble::Resume { .. } | Trouble::Mend { .. } => {}
         }
         Ok(())
@@ -201,6 +233,11 @@ impl World {
 
     fn cut(&mut self, from: usize, to: usize) {
         let long = self.chances.partition.between(50 * MILLIS, 8 * SECOND);
+        self.cut_for(from, to, long);
+    }
+
+    /// A direction is cut for so many nanoseconds.
+    pub(crate) fn cut_for(&mut self, from: usize, to: usize, long: u64) {
         self.transcript
             .line(self.now, &from, || format!("=== cut off from here to {to} for {} ms", long / MILLIS));
         self.net.set_cut(self.now, from, to, true);

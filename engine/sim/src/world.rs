@@ -1,28 +1,23 @@
 //! The world: nodes, network, clients, operator and time, and what each of their events does to the others.
 
-use seawall_engine::bait::Bait;
-use seawall_engine::format::{both_slots, newborn};
-use seawall_engine::io::{Command, CommandId, DiskOp, Input, LinkId, OpId, Request as Ask, RequestId};
-use seawall_engine::setup::{Limits, Peer, Setup};
-use seawall_recovery::limits::Limits as RecoveryLimits;
-use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
-use seawall_wal::names::{ReplicaId, VolumeId};
+use std::collections::BTreeMap;
 
+use seawall_engine::io::{Answer, Command, CommandId, DiskOp, Input, LinkId, OpId};
+use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
+use seawall_wal::names::VolumeId;
+
+use crate::birth::formatted;
 use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment, SECOND};
-use crate::disk::Disk;
 use crate::net::{Heard, Host, Net, NetEvent};
-use crate::node::{Node, Request, State};
+use crate::node::{Node, State};
 use crate::options::Options;
-use crate::oracle::ledger::Place;
 use crate::oracle::register::Turn;
 use crate::oracle::{Failure, Oracle};
-use crate::pool::BLOCK;
 use crate::prng::{Prng, Stream};
 use crate::profile::Profile;
 use crate::queue::Queue;
-use crate::stamp::{blocks, fill_sector};
-use crate::tally::{Fault, Tally};
+use crate::tally::Tally;
 use crate::transcript::Transcript;
 use crate::trouble::Trouble;
 
@@ -97,6 +92,7 @@ pub(crate) struct Chances {
     pub(crate) client: Prng,
     pub(crate) operator: Prng,
     pub(crate) clock: Prng,
+    pub(crate) scenario: Prng,
 }
 
 /// Everything.
@@ -118,6 +114,14 @@ pub(crate) struct World {
     pub(crate) load: bool,
     pub(crate) reigned_last: Moment,
     pub(crate) served_last: Moment,
+    /// Who was promoted behind the primary's back, and does not reign yet.
+    pub(crate) heir: Option<usize>,
+    /// Whether a copy was wiped.
+    pub(crate) wiped: bool,
+    /// Answers to commands, by command.
+    pub(crate) answers: BTreeMap<CommandId, Answer>,
+    /// The rule by which each node opened last.
+    pub(crate) opened: Vec<Option<&'static str>>,
     pub(crate) oracle: Oracle,
     pub(crate) tally: Tally,
     pub(crate) transcript: Transcript,
@@ -145,6 +149,7 @@ impl World {
                 client: stream(Stream::Client),
                 operator: stream(Stream::Operator),
                 clock: stream(Stream::Clock),
+                scenario: stream(Stream::Scenario),
             },
             nodes,
             net: Net::new(profile.replicas, profile.net, stream(Stream::Net), stream(Stream::Reset)),
@@ -156,6 +161,10 @@ impl World {
             load: true,
             reigned_last: Moment(0),
             served_last: Moment(0),
+            heir: None,
+            wiped: false,
+            answers: BTreeMap::new(),
+            opened: vec![None; profile.replicas],
             oracle: Oracle::new(&profile),
             tally: Tally::default(),
             transcript: Transcript::new(options.trace),
@@ -296,177 +305,19 @@ impl World {
         self.hear(node, Input::Received { link, frame, payload })
     }
 
-    /// A client's hand asks for the next thing.
-    fn on_idle(&mut self, slot: usize, asked: u64) {
-        if self.hands[slot].asked != asked {
-            return;
-        }
-        let hand = &mut self.hands[slot];
-        if hand.busy {
-            self.tally.fired(Fault::GaveUp, 1);
-        }
-        hand.busy = self.load;
-        if !self.load {
-            return;
-        }
-        hand.asked += 1;
-        let asked = hand.asked;
-        let prng = &mut self.chances.client;
-        let wish = self.client.wish(prng);
-        let delay = prng.between(20_000, 300_000);
-        if let Some(patience) = self.profile.load.gives_up {
-            self.queue.push(self.now.plus(patience), Event::Idle { slot, asked });
-        }
-        // Some ask elsewhere although they know a primary.
-        let strays = prng.chance(20_000);
-        let elsewhere = prng.index(self.nodes.len());
-        let node = if strays { elsewhere } else { hand.guess };
-        self.queue.push(self.now.plus(delay), Event::Request { node, slot, wish });
-    }
-
-    /// A client's hand is free again.
-    pub(crate) fn free(&mut self, slot: usize, asked: u64, after: u64) {
-        if self.hands[slot].asked == asked {
-            self.hands[slot].busy = false;
-            let think = self.chances.client.below(self.profile.load.think_max);
-            self.queue.push(self.now.plus(after + think), Event::Idle { slot, asked });
-        }
-    }
-
-    fn on_request(&mut self, node: usize, slot: usize, wish: Wish) -> Result<(), Failure> {
-        let asked = self.hands[slot].asked;
-        if let State::Down { .. } = self.nodes[node].state {
-            self.tally.refused += 1;
-            self.hands[slot].guess = self.chances.client.index(self.nodes.len());
-            self.free(slot, asked, 20 * MILLIS);
-            return Ok(());
-        }
-        self.requests += 1;
-        let id = RequestId(self.requests);
-        let pool = &mut self.nodes[node].pool;
-        let mut buf = None;
-        let request = match wish {
-            Wish::Read(extent) => {
-                let into = pool.take(extent.blocks);
-                buf = Some(into);
-                self.oracle.ledger.on_read_began(self.turn);
-                Ask::Read { extent, buf: into }
-            }
-            Wish::Write { stamp, place, fua } => {
-                self.oracle.ledger.on_write_began(stamp, place, false, self.turn);
-                match place {
-                    Place::Blocks(extent) => {
-                        let payload = pool.filled(&blocks(stamp, extent.start, extent.blocks));
-                        Ask::Write { extent, payload, fua }
-                    }
-                    Place::Sectors { block, first, count } => {
-                        let part = pool.take(1);
-                        let bytes = pool.bytes_mut(part);
-                        for sector in usize::from(first)..usize::from(first + count) {
-                            fill_sector(stamp, block, sector, &mut bytes[sector * 512..(sector + 1) * 512]);
-                        }
-                        assert_eq!(bytes.len(), BLOCK, "one block");
-                        Ask::WritePart { block, first_sector: first, sectors: count, buf: part, fua }
-                    }
-                }
-            }
-            Wish::Zero { stamp, extent, trim, fua } => {
-                self.oracle.ledger.on_write_began(stamp, Place::Blocks(extent), true, self.turn);
-                if trim { Ask::Trim { extent, fua } } else { Ask::WriteZeroes { extent, fua } }
-            }
-            Wish::Flush => Ask::Flush,
-        };
-        self.transcript.line(self.now, &node, || format!("request {} {wish:?}", id.0));
-        self.nodes[node].requests.insert(id, Request { slot, asked, wish, began: self.turn, buf });
-        self.hear(node, Input::Request { id, request })
-    }
-
     /// The operator tells a node to become primary.
     pub(crate) fn promote(&mut self, node: usize) -> Result<(), Failure> {
+        self.command(node, Command::Promote).map(|_| ())
+    }
+
+    /// The operator tells a node something. Gives the name under which it answers.
+    pub(crate) fn command(&mut self, node: usize, command: Command) -> Result<CommandId, Failure> {
         self.commands += 1;
         let id = CommandId(self.commands);
-        self.transcript.line(self.now, &node, || format!("command {} promote", id.0));
-        self.hear(node, Input::Command { id, command: Command::Promote })
+        self.transcript.line(self.now, &node, || format!("command {} {command:?}", id.0));
+        self.hear(node, Input::Command { id, command })?;
+        Ok(id)
     }
-}
-
-/// What a node's machine is told at the beginning of each life.
-pub(crate) fn setup(profile: &Profile, node: usize, machine_boot: [u8; 16], bait: Option<Bait>) -> Setup {
-    Setup {
-        volume: VOLUME,
-        replica: replica(node),
-        members: members(profile),
-        first_primary: replica(0),
-        volume_blocks: profile.geometry.volume_blocks,
-        commit: profile.commit,
-        ack: profile.ack,
-        machine_boot,
-        limits: limits(profile),
-        bait,
-    }
-}
-
-/// A node's replica.
-pub(crate) fn replica(node: usize) -> ReplicaId {
-    ReplicaId(0xA0 + node as u64)
-}
-
-/// All copies, as the configuration names them.
-pub(crate) fn members(profile: &Profile) -> Vec<Peer> {
-    (0..profile.replicas)
-        .map(|node| Peer {
-            replica: replica(node),
-            name: format!("node-{node}"),
-            address: format!("node-{node}:7007"),
-            voter: true,
-        })
-        .collect()
-}
-
-/// The node of an address.
-pub(crate) fn node_at(address: &str) -> usize {
-    let name = address.strip_suffix(":7007").and_then(|name| name.strip_prefix("node-"));
-    name.and_then(|name| name.parse().ok()).expect("an address that the configuration named")
-}
-
-fn limits(profile: &Profile) -> Limits {
-    use core::time::Duration;
-    let recovery = RecoveryLimits {
-        connect: Duration::from_secs(2),
-        greet: Duration::from_secs(3),
-        begin: Duration::from_secs(5),
-        compare: Duration::from_secs(10),
-        silence: Duration::from_millis(1500),
-        no_progress: Duration::from_secs(5),
-        catch_up: Duration::from_secs(60),
-        steady: Duration::from_secs(2),
-        backoff_min: Duration::from_millis(20),
-        backoff_max: Duration::from_secs(1),
-        parked: Duration::from_secs(10),
-        ..RecoveryLimits::default()
-    };
-    Limits {
-        quorum_patience: Duration::from_secs(3),
-        pulse_interval: Duration::from_millis(100),
-        silence_max: Duration::from_millis(1500),
-        candidacy_round: Duration::from_millis(1500),
-        recovery,
-        append_records_max: profile.bounds.append_records,
-        window_records: profile.bounds.window_records,
-        base_extents: profile.bounds.base_extents,
-        checkpoint_sixteenths: profile.bounds.checkpoint_sixteenths,
-        overlay_bytes_max: profile.bounds.overlay_bytes,
-        ..Limits::default()
-    }
-}
-
-fn formatted(profile: &Profile, node: usize) -> Disk {
-    let mut disk = Disk::new(profile.geometry);
-    let superblock = newborn(&setup(profile, node, [0; 16], None), profile.geometry);
-    for (area, offset, bytes) in both_slots(&superblock) {
-        disk.format(area, offset, &bytes);
-    }
-    disk
 }
 
 /// How often the operator has a look.

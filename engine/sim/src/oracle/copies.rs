@@ -138,6 +138,11 @@ impl Copies {
         }
     }
 
+    /// A node's disk was wiped. What it held once was truly acknowledged.
+    pub(crate) fn on_wiped(&mut self, node: usize) {
+        self.unflushed[node].clear();
+    }
+
     /// A write with a body completed.
     pub(crate) fn check_done(&mut self, stamp: Stamp, fua: bool, now: Turn) -> Result<(), Failure> {
         let held = *self.of(stamp);

@@ -22,17 +22,23 @@ pub(crate) struct Frontiers {
     seen: Vec<Option<Seen>>,
     /// The highest promise that each of them told somebody.
     told: Vec<Epoch>,
+    forked: bool,
 }
 
 impl Frontiers {
     /// For that many replicas.
     pub(crate) fn new(replicas: usize) -> Frontiers {
-        Frontiers { seen: vec![None; replicas], told: vec![Epoch::ZERO; replicas] }
+        Frontiers { seen: vec![None; replicas], told: vec![Epoch::ZERO; replicas], forked: false }
     }
 
     /// A replica told somebody of a promise.
     pub(crate) fn on_promised(&mut self, node: usize, epoch: Epoch) {
         self.told[node] = self.told[node].max(epoch);
+    }
+
+    /// A suffix of what was committed may be gone, by contract.
+    pub(crate) fn on_forked(&mut self) {
+        self.forked = true;
     }
 
     /// A replica says what it is.
@@ -68,6 +74,10 @@ impl Frontiers {
             if now.promised < bound.max(self.told[node]) {
                 let bound = bound.max(self.told[node]).to_string();
                 return fell("promised-never-falls", "promised", bound, now.promised.to_string());
+            }
+            if self.forked {
+                self.seen[node] = Some(now);
+                return Ok(());
             }
             if now.checkpoint < before.checkpoint && !now.rebuilt {
                 return fell(

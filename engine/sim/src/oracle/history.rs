@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use seawall_engine::io::AppendPart;
-use seawall_wal::names::{Crc, Lsn};
+use seawall_wal::crc::ZERO_BLOCK;
+use seawall_wal::names::{Crc, Epoch, Lsn};
 use seawall_wal::record::{Kind, RecordHeader};
 
 use crate::oracle::Failure;
@@ -13,6 +14,11 @@ use crate::oracle::Failure;
 pub(crate) struct History {
     written: Vec<BTreeMap<Lsn, Crc>>,
     committed: BTreeMap<Lsn, (Crc, usize)>,
+    /// Every record that was ever written, by place and digest.
+    records: BTreeMap<(Lsn, Crc), RecordHeader>,
+    /// The one record that an epoch has at a place.
+    names: BTreeMap<(Epoch, Lsn), Crc>,
+    forked: bool,
     judged: Vec<Lsn>,
     /// Positions that at least two replicas committed.
     pub(crate) witnessed: u64,
@@ -24,12 +30,40 @@ impl History {
         History {
             written: vec![BTreeMap::new(); replicas],
             committed: BTreeMap::new(),
+            records: BTreeMap::new(),
+            names: BTreeMap::new(),
+            forked: false,
             judged: vec![Lsn::ZERO; replicas],
             witnessed: 0,
         }
     }
 
-    /// A replica's disk was given records.
+    /// A suffix of what was committed may be gone, by contract.
+    pub(crate) fn on_forked(&mut self) {
+        self.forked = true;
+    }
+
+    /// A replica's disk is given records: even if that fails, or the node crashes, they may be there.
+    pub(crate) fn on_given(&mut self, node: usize, parts: &[AppendPart]) -> Result<(), Failure> {
+        for (header, _) in parts.iter().filter_map(|part| RecordHeader::decode(&part.header).ok()) {
+            if header.kind == Kind::Padding {
+                continue;
+            }
+            let digest = header.digest();
+            let first = *self.names.entry((header.epoch, header.lsn)).or_insert(digest);
+            if first != digest {
+                let detail = format!(
+                    "node {node} writes {digest} as record {} of epoch {}, which is {first}",
+                    header.lsn, header.epoch
+                );
+                return Err(Failure::new("one-history", detail));
+            }
+            self.records.entry((header.lsn, digest)).or_insert(header);
+        }
+        Ok(())
+    }
+
+    /// A replica's disk has taken records.
     pub(crate) fn on_append(&mut self, node: usize, parts: &[AppendPart]) -> Result<(), Failure> {
         for part in parts {
             let (header, _) = RecordHeader::decode(&part.header).map_err(|why| {
@@ -43,6 +77,7 @@ impl History {
             if let Some((committed, first)) = self.committed.get(&header.lsn)
                 && *committed != digest
                 && header.lsn < self.judged[node]
+                && !self.forked
             {
                 let detail = format!(
                     "node {node} overwrites committed record {} ({committed}, first committed by node {first}) with {digest}",
@@ -64,7 +99,9 @@ impl History {
         for (&lsn, &digest) in self.written[node].range(from.min(committed)..committed) {
             let (known, first) = *self.committed.entry(lsn).or_insert((digest, node));
             self.witnessed += u64::from(first != node);
-            if known != digest {
+            if self.forked {
+                self.committed.insert(lsn, (digest, node));
+            } else if known != digest {
                 let detail = format!(
                     "record {lsn} is {known} as node {first} committed it, and {digest} as node {node} does"
                 );
@@ -78,5 +115,32 @@ impl History {
     /// The committed record at a position.
     pub(crate) fn committed(&self, lsn: Lsn) -> Option<Crc> {
         self.committed.get(&lsn).map(|(digest, _)| *digest)
+    }
+
+    /// The checksum of every block after all records up to the one before `end`, whose digest is `chain`: the chain
+    /// is followed back to the first record of the volume, so that nothing but a suffix can be missing.
+    pub(crate) fn replay(&self, end: Lsn, chain: Crc, blocks: u64) -> Result<Vec<Crc>, Failure> {
+        let mut volume: Vec<Option<Crc>> = vec![None; usize::try_from(blocks).expect("a small volume")];
+        let (mut lsn, mut chain) = (end, chain);
+        while lsn > Lsn::ZERO {
+            lsn = Lsn(lsn.0 - 1);
+            let Some(header) = self.records.get(&(lsn, chain)) else {
+                return Err(Failure::new(
+                    "log-is-dense",
+                    format!("nobody ever wrote record {lsn} as {chain}"),
+                ));
+            };
+            for (index, block) in (header.extent.start..header.extent.end()).enumerate() {
+                let crc = header.body.get(index).copied().unwrap_or(ZERO_BLOCK);
+                volume[usize::try_from(block).expect("a small volume")].get_or_insert(crc);
+            }
+            chain = header.chain;
+        }
+        Ok(volume.into_iter().map(|crc| crc.unwrap_or(ZERO_BLOCK)).collect())
+    }
+
+    /// Whether what was committed once may have been lost.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forked
     }
 }

@@ -18,12 +18,13 @@ use crate::pool::{BLOCK, Pool};
 pub(crate) struct Home {
     lsns: Vec<Option<Lsn>>,
     moved: Vec<BTreeMap<u64, Lsn>>,
+    forked: bool,
 }
 
 impl Home {
     /// For that many replicas.
     pub(crate) fn new(replicas: usize) -> Home {
-        Home { lsns: Vec::new(), moved: vec![BTreeMap::new(); replicas] }
+        Home { lsns: Vec::new(), moved: vec![BTreeMap::new(); replicas], forked: false }
     }
 
     /// A disk is given records.
@@ -42,6 +43,11 @@ impl Home {
         }
     }
 
+    /// A suffix of what was committed may be gone, by contract.
+    pub(crate) fn on_forked(&mut self) {
+        self.forked = true;
+    }
+
     /// A node crashed.
     pub(crate) fn on_crash(&mut self, node: usize) {
         self.moved[node].clear();
@@ -58,7 +64,7 @@ impl Home {
             } else {
                 self.moved[node].insert(block, newest)
             };
-            if let Some(before) = before.filter(|before| *before > newest) {
+            if let Some(before) = before.filter(|before| *before > newest && !self.forked) {
                 let detail = format!(
                     "node {node} overwrites home block {block} of record {before} with what record {newest} wrote"
                 );

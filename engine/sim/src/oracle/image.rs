@@ -21,7 +21,7 @@ use crate::pool::BLOCK;
 pub(crate) struct Image {
     /// All of it.
     pub(crate) bytes: Vec<u8>,
-    log: Log,
+    pub(crate) log: Log,
 }
 
 impl Image {
@@ -80,8 +80,17 @@ impl Image {
 
     /// Every record of the log is the one that was committed there.
     pub(crate) fn check_history(&self, node: usize, history: &History) -> Result<(), Failure> {
+        let blocks = self.bytes.chunks_exact(BLOCK);
+        let replayed = history.replay(self.log.end(), self.log.tail_chain(), blocks.len() as u64)?;
+        if let Some((block, _)) =
+            blocks.zip(replayed).enumerate().find(|(_, (bytes, crc))| crc32c(bytes) != *crc)
+        {
+            let detail =
+                format!("block {block} on the disk of node {node} is not what its records made of it");
+            return Err(Failure::new("one-history", detail));
+        }
         let mut lsn = self.log.start();
-        while lsn < self.log.end() {
+        while lsn < self.log.end() && !history.is_forked() {
             let found = self.log.entry(lsn).map(|entry| entry.digest);
             let committed = history.committed(lsn);
             if committed.is_some() && found != committed {
@@ -96,7 +105,8 @@ impl Image {
     }
 }
 
-fn superblock(disk: &Disk) -> Option<Superblock> {
+/// The newest superblock on a disk.
+pub(crate) fn superblock(disk: &Disk) -> Option<Superblock> {
     let slot = |slot: Slot| {
         let offset = Geometry::super_offset(slot);
         Superblock::decode(&disk.bytes(Area::Super, offset, len(SUPER_SLOT_BYTES)))

@@ -40,23 +40,33 @@ pub(crate) struct Ledger {
     registers: Vec<Register>,
     writes: BTreeMap<Stamp, Place>,
     reading: BTreeSet<Turn>,
+    /// What was overwritten may come back, so nothing is forgotten.
+    keeps: bool,
+    forked: bool,
 }
 
 impl Ledger {
-    /// A volume of zeroes.
-    pub(crate) fn new(blocks: u64) -> Ledger {
+    /// A volume of zeroes. `keeps`: of the commit rule `one`.
+    pub(crate) fn new(blocks: u64, keeps: bool) -> Ledger {
         let registers =
             usize::try_from(blocks.div_ceil(PARTS_EVERY) * (PARTS_EVERY + 7)).expect("a small volume");
         Ledger {
             registers: vec![Register::new(); registers],
             writes: BTreeMap::new(),
             reading: BTreeSet::new(),
+            keeps,
+            forked: false,
         }
+    }
+
+    /// A suffix of what was committed may be gone, by contract.
+    pub(crate) fn on_forked(&mut self) {
+        self.forked = true;
     }
 
     /// A write begins; whether it writes zeroes.
     pub(crate) fn on_write_began(&mut self, stamp: Stamp, place: Place, zero: bool, now: Turn) {
-        let oldest = self.reading.first().copied().unwrap_or(now);
+        let oldest = if self.keeps { 0 } else { self.reading.first().copied().unwrap_or(now) };
         for index in indexes(place) {
             self.registers[index].on_write_began(stamp, zero, now, oldest);
         }
@@ -66,6 +76,9 @@ impl Ledger {
     /// A write completed.
     pub(crate) fn on_write_ended(&mut self, stamp: Stamp, now: Turn) -> Result<(), Failure> {
         let place = self.writes.remove(&stamp).expect("a write that began");
+        if self.forked {
+            return Ok(());
+        }
         for index in indexes(place) {
             self.registers[index]
                 .on_write_ended(stamp, now)
@@ -130,7 +143,9 @@ impl Ledger {
         }
         let from = first_index(block);
         for (index, stamp) in (from..).zip(seen) {
-            let read = self.registers[index].on_read(*stamp, began, now);
+            let register = &mut self.registers[index];
+            let read =
+                if self.forked { register.check_known(*stamp) } else { register.on_read(*stamp, began, now) };
             read.map_err(|why| self.failure(index, *stamp, why))?;
         }
         Ok(())
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_block_written_in_parts_has_a_history_per_sector() {
-        let mut ledger = Ledger::new(16);
+        let mut ledger = Ledger::new(16, false);
         ledger.on_write_began(Stamp(1), Place::Blocks(Extent::new(2, 2)), false, 1);
         ledger.on_write_ended(Stamp(1), 2).unwrap();
         ledger.on_write_began(Stamp(2), Place::Sectors { block: 3, first: 6, count: 2 }, false, 3);
@@ -206,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_torn_block_is_found() {
-        let mut ledger = Ledger::new(8);
+        let mut ledger = Ledger::new(8, false);
         for stamp in [1, 2] {
             ledger.on_write_began(Stamp(stamp), Place::Blocks(Extent::new(0, 1)), false, stamp);
         }

@@ -13,7 +13,9 @@ pub(crate) mod reign;
 
 use core::fmt;
 
+use seawall_engine::setup::CommitRule;
 use seawall_engine::status::Status;
+use seawall_wal::names::Epoch;
 
 use crate::oracle::copies::Copies;
 use crate::oracle::frontiers::Frontiers;
@@ -59,19 +61,43 @@ pub(crate) struct Oracle {
     pub(crate) home: Home,
     /// Who reigned when.
     pub(crate) reigns: Reigns,
+    commit: CommitRule,
+    epoch: Option<Epoch>,
+    forked: bool,
 }
 
 impl Oracle {
     /// At the beginning of the world.
     pub(crate) fn new(profile: &Profile) -> Oracle {
         Oracle {
-            ledger: Ledger::new(profile.geometry.volume_blocks),
+            ledger: Ledger::new(profile.geometry.volume_blocks, profile.commit == CommitRule::One),
             copies: Copies::new(profile),
             frontiers: Frontiers::new(profile.replicas),
             history: History::new(profile.replicas),
             home: Home::new(profile.replicas),
             reigns: Reigns::default(),
+            commit: profile.commit,
+            epoch: None,
+            forked: false,
         }
+    }
+
+    /// A replica reigns in an epoch. Under commit rule `one` the primary's own copy is the promise: whoever reigns
+    /// after it may begin without its last writes, and it itself goes on until it hears of that.
+    pub(crate) fn on_reigning(&mut self, epoch: Epoch) {
+        let before = self.epoch.replace(epoch);
+        if self.commit == CommitRule::One && before.is_some_and(|before| before != epoch) {
+            self.forked = true;
+            self.ledger.on_forked();
+            self.frontiers.on_forked();
+            self.history.on_forked();
+            self.home.on_forked();
+        }
+    }
+
+    /// Whether a suffix may have been lost by contract.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forked
     }
 
     /// A machine made a step.

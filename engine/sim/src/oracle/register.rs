@@ -100,6 +100,12 @@ impl Register {
         self.values.retain(|value| value.stamp != stamp);
     }
 
+    /// A read saw this, in whatever order: somebody must have written it here, or nobody anything.
+    pub(crate) fn check_known(&self, seen: Stamp) -> Result<(), Unexplained> {
+        let known = seen == Stamp::ZERO || self.find(seen).is_some_and(|index| !self.values[index].zero);
+        if known { Ok(()) } else { Err(Unexplained::Unknown) }
+    }
+
     /// A read that began and ended then saw this.
     pub(crate) fn on_read(&mut self, seen: Stamp, began: Turn, ended: Turn) -> Result<(), Unexplained> {
         if seen == Stamp::ZERO {

@@ -1,0 +1,101 @@
+//! The clients' hands: how a request comes to a node, and what follows it.
+
+use seawall_engine::io::{Input, Request as Ask, RequestId};
+
+use crate::client::Wish;
+use crate::clock::MILLIS;
+use crate::node::{Request, State};
+use crate::oracle::Failure;
+use crate::oracle::ledger::Place;
+use crate::pool::BLOCK;
+use crate::stamp::{blocks, fill_sector};
+use crate::tally::Fault;
+use crate::world::{Event, World};
+
+impl World {
+    /// A client's hand asks for the next thing.
+    pub(crate) fn on_idle(&mut self, slot: usize, asked: u64) {
+        if self.hands[slot].asked != asked {
+            return;
+        }
+        let hand = &mut self.hands[slot];
+        if hand.busy {
+            self.tally.fired(Fault::GaveUp, 1);
+        }
+        hand.busy = self.load;
+        if !self.load {
+            return;
+        }
+        hand.asked += 1;
+        let asked = hand.asked;
+        let prng = &mut self.chances.client;
+        let wish = self.client.wish(prng);
+        let delay = prng.between(20_000, 300_000);
+        if let Some(patience) = self.profile.load.gives_up {
+            self.queue.push(self.now.plus(patience), Event::Idle { slot, asked });
+        }
+        // Some ask elsewhere although they know a primary.
+        let strays = prng.chance(20_000);
+        let elsewhere = prng.index(self.nodes.len());
+        let node = if strays { elsewhere } else { hand.guess };
+        self.queue.push(self.now.plus(delay), Event::Request { node, slot, wish });
+    }
+
+    /// A client's hand is free again.
+    pub(crate) fn free(&mut self, slot: usize, asked: u64, after: u64) {
+        if self.hands[slot].asked == asked {
+            self.hands[slot].busy = false;
+            let think = self.chances.client.below(self.profile.load.think_max);
+            self.queue.push(self.now.plus(after + think), Event::Idle { slot, asked });
+        }
+    }
+
+    /// A request arrives at a node.
+    pub(crate) fn on_request(&mut self, node: usize, slot: usize, wish: Wish) -> Result<(), Failure> {
+        let asked = self.hands[slot].asked;
+        if let State::Down { .. } = self.nodes[node].state {
+            self.tally.refused += 1;
+            self.hands[slot].guess = self.chances.client.index(self.nodes.len());
+            self.free(slot, asked, 20 * MILLIS);
+            return Ok(());
+        }
+        self.requests += 1;
+        let id = RequestId(self.requests);
+        let pool = &mut self.nodes[node].pool;
+        let mut buf = None;
+        let request = match wish {
+            Wish::Read(extent) => {
+                let into = pool.take(extent.blocks);
+                buf = Some(into);
+                self.oracle.ledger.on_read_began(self.turn);
+                Ask::Read { extent, buf: into }
+            }
+            Wish::Write { stamp, place, fua } => {
+                self.oracle.ledger.on_write_began(stamp, place, false, self.turn);
+                match place {
+                    Place::Blocks(extent) => {
+                        let payload = pool.filled(&blocks(stamp, extent.start, extent.blocks));
+                        Ask::Write { extent, payload, fua }
+                    }
+                    Place::Sectors { block, first, count } => {
+                        let part = pool.take(1);
+                        let bytes = pool.bytes_mut(part);
+                        for sector in usize::from(first)..usize::from(first + count) {
+                            fill_sector(stamp, block, sector, &mut bytes[sector * 512..(sector + 1) * 512]);
+                        }
+                        assert_eq!(bytes.len(), BLOCK, "one block");
+                        Ask::WritePart { block, first_sector: first, sectors: count, buf: part, fua }
+                    }
+                }
+            }
+            Wish::Zero { stamp, extent, trim, fua } => {
+                self.oracle.ledger.on_write_began(stamp, Place::Blocks(extent), true, self.turn);
+                if trim { Ask::Trim { extent, fua } } else { Ask::WriteZeroes { extent, fua } }
+            }
+            Wish::Flush => Ask::Flush,
+        };
+        self.transcript.line(self.now, &node, || format!("request {} {wish:?}", id.0));
+        self.nodes[node].requests.insert(id, Request { slot, asked, wish, began: self.turn, buf });
+        self.hear(node, Input::Request { id, request })
+    }
+}

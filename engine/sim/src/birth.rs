@@ -1,0 +1,91 @@
+//! What a node is born with: its formatted disk, and what its machine is told.
+
+use seawall_engine::bait::Bait;
+use seawall_engine::format::{both_slots, newborn};
+use seawall_engine::setup::{Limits, Peer, Setup};
+use seawall_recovery::session::Limits as RecoveryLimits;
+use seawall_wal::names::ReplicaId;
+
+use crate::disk::Disk;
+use crate::profile::Profile;
+use crate::world::VOLUME;
+
+/// What a node's machine is told at the beginning of each life.
+pub(crate) fn setup(profile: &Profile, node: usize, machine_boot: [u8; 16], bait: Option<Bait>) -> Setup {
+    Setup {
+        volume: VOLUME,
+        replica: replica(node),
+        members: members(profile),
+        first_primary: replica(0),
+        volume_blocks: profile.geometry.volume_blocks,
+        commit: profile.commit,
+        ack: profile.ack,
+        machine_boot,
+        limits: limits(profile),
+        bait,
+    }
+}
+
+/// A node's replica.
+pub(crate) fn replica(node: usize) -> ReplicaId {
+    ReplicaId(0xA0 + node as u64)
+}
+
+/// All copies, as the configuration names them.
+pub(crate) fn members(profile: &Profile) -> Vec<Peer> {
+    (0..profile.replicas)
+        .map(|node| Peer {
+            replica: replica(node),
+            name: format!("node-{node}"),
+            address: format!("node-{node}:7007"),
+            voter: true,
+        })
+        .collect()
+}
+
+/// The node of an address.
+pub(crate) fn node_at(address: &str) -> usize {
+    let name = address.strip_suffix(":7007").and_then(|name| name.strip_prefix("node-"));
+    name.and_then(|name| name.parse().ok()).expect("an address that the configuration named")
+}
+
+fn limits(profile: &Profile) -> Limits {
+    use core::time::Duration;
+    let recovery = RecoveryLimits {
+        connect: Duration::from_secs(2),
+        greet: Duration::from_secs(3),
+        begin: Duration::from_secs(5),
+        compare: Duration::from_secs(10),
+        silence: Duration::from_millis(1500),
+        no_progress: Duration::from_secs(5),
+        catch_up: Duration::from_secs(60),
+        steady: Duration::from_secs(2),
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_secs(1),
+        parked: Duration::from_secs(10),
+        ..RecoveryLimits::default()
+    };
+    Limits {
+        quorum_patience: Duration::from_secs(3),
+        pulse_interval: Duration::from_millis(100),
+        silence_max: Duration::from_millis(1500),
+        candidacy_round: Duration::from_millis(1500),
+        recovery,
+        append_records_max: profile.bounds.append_records,
+        window_records: profile.bounds.window_records,
+        base_extents: profile.bounds.base_extents,
+        checkpoint_sixteenths: profile.bounds.checkpoint_sixteenths,
+        overlay_bytes_max: profile.bounds.overlay_bytes,
+        ..Limits::default()
+    }
+}
+
+/// The disk of a node before its first life.
+pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
+    let mut disk = Disk::new(profile.geometry);
+    let superblock = newborn(&setup(profile, node, [0; 16], None), profile.geometry);
+    for (area, offset, bytes) in both_slots(&superblock) {
+        disk.format(area, offset, &bytes);
+    }
+    disk
+}

@@ -1,0 +1,140 @@
+//! How a run ends: at rest, compared by the engine's own digests, and in some runs shut down and begun once more.
+
+use seawall_engine::ballot::is_elected;
+use seawall_engine::io::{Answer, Answered, Command, CommandId};
+use seawall_engine::setup::{Ack, CommitRule};
+use seawall_engine::status::{Role, Status};
+
+use crate::clock::{MILLIS, SECOND};
+use crate::disk::Crash;
+use crate::oracle::Failure;
+use crate::world::World;
+
+/// Everything must come to rest within so long, in nanoseconds.
+const REST_MAX: u64 = 120 * SECOND;
+/// A command must be answered within so long, in nanoseconds.
+const ANSWER_MAX: u64 = 60 * SECOND;
+/// So often an operator asks again before it is an error.
+const QUESTIONS_MAX: u32 = 4;
+
+impl World {
+    /// Until nothing moves any more. `false`: by contract an operator has to decide first.
+    pub(crate) fn come_to_rest(&mut self) -> Result<bool, Failure> {
+        let bound = self.now.plus(REST_MAX);
+        while let Some(unrest) = self.unrest() {
+            if self.now >= bound && self.is_deferred() {
+                self.tally.deferred += 1;
+                return Ok(false);
+            }
+            if self.now >= bound && self.needs_operator() {
+                self.tally.needs_operator += 1;
+                return Ok(false);
+            }
+            if self.now >= bound {
+                let detail = format!("no rest after {} s: {unrest}{}", REST_MAX / SECOND, self.survey());
+                return Err(Failure::new("it-comes-back", detail));
+            }
+            let next = self.now.plus(50 * MILLIS);
+            while self.advance(next)? {}
+        }
+        Ok(true)
+    }
+
+    /// An open weakness, counted by itself: a reign that can't begin without a copy that has to be rebuilt, and a
+    /// rebuild that waits for the reign to begin.
+    fn is_deferred(&self) -> bool {
+        self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status())).any(|status| {
+            status.role == Role::Starting && status.peers.iter().any(|peer| peer.last_end == "deferred")
+        }) || self.profile.commit == CommitRule::All && self.waits_for_a_broken_copy()
+    }
+
+    fn waits_for_a_broken_copy(&self) -> bool {
+        let statuses = || self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status()));
+        statuses().any(|status| status.role == Role::Starting)
+            && statuses().any(|status| !status.base_complete)
+    }
+
+    /// Acknowledgements before the flush, and too few copies left whose word counts: no election can succeed, since
+    /// what was acknowledged might be lost. Contract, section 8.
+    fn needs_operator(&self) -> bool {
+        let statuses: Vec<Status> =
+            self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status())).collect();
+        let waits = |status: &Status| matches!(status.role, Role::Follower | Role::Candidate);
+        if self.profile.ack != Ack::Written
+            || statuses.len() < self.nodes.len()
+            || !statuses.iter().all(waits)
+        {
+            return false;
+        }
+        let whole = statuses.iter().filter(|status| status.base_complete);
+        let (lossy, sound): (Vec<&Status>, Vec<&Status>) = whole.partition(|status| status.lossy);
+        !is_elected(sound.len(), lossy.len(), statuses.len())
+    }
+
+    /// The primary compares all copies: all are in sync, so all must answer, and all must be equal.
+    pub(crate) fn compare(&mut self) -> Result<(), Failure> {
+        let mut said = String::new();
+        for _ in 0..QUESTIONS_MAX {
+            let Some(primary) = self.serving() else {
+                said = "nobody serves".to_owned();
+                self.come_to_rest()?;
+                continue;
+            };
+            let id = self.command(primary, Command::Digest)?;
+            let answer = self.answer_to(id)?;
+            if let Ok(Answered::Digest { digests, .. }) = &answer
+                && digests.len() == self.nodes.len()
+            {
+                if digests.iter().any(|(_, digest)| *digest != digests[0].1) {
+                    return Err(Failure::new("in-sync-means-equal", format!("digests differ: {digests:x?}")));
+                }
+                self.tally.compared += 1;
+                return Ok(());
+            }
+            said = format!("{answer:?}");
+            self.come_to_rest()?;
+        }
+        Err(Failure::new("in-sync-means-equal", format!("not all copies were compared: {said}")))
+    }
+
+    /// All are drained, lose their power, and open by their clean marks.
+    pub(crate) fn drain_and_restart(&mut self) -> Result<(), Failure> {
+        let nodes = self.nodes.len();
+        let mut asked = Vec::new();
+        for node in 0..nodes {
+            asked.push(self.command(node, Command::Drain)?);
+        }
+        for (node, id) in asked.into_iter().enumerate() {
+            let answer = self.answer_to(id)?;
+            if answer != Ok(Answered::Drained) {
+                return Err(Failure::new("clean-shutdown", format!("node {node} answers {answer:?}")));
+            }
+        }
+        self.opened.fill(None);
+        for node in 0..nodes {
+            self.crash(node, Crash::Power(self.profile.loss));
+        }
+        for node in 0..nodes {
+            self.start(node)?;
+        }
+        self.come_to_rest()?;
+        if let Some(node) = (0..nodes).find(|node| self.opened[*node] != Some("clean-shutdown")) {
+            let detail = format!("node {node} was drained and opened by {:?}", self.opened[node]);
+            return Err(Failure::new("clean-shutdown", detail));
+        }
+        self.tally.clean_restarts += nodes as u64;
+        Ok(())
+    }
+
+    fn answer_to(&mut self, id: CommandId) -> Result<Answer, Failure> {
+        let bound = self.now.plus(ANSWER_MAX);
+        while self.now < bound {
+            if let Some(answer) = self.answers.remove(&id) {
+                return Ok(answer);
+            }
+            let next = self.now.plus(10 * MILLIS);
+            while self.advance(next)? {}
+        }
+        Err(Failure::new("it-comes-back", format!("command {} was never answered{}", id.0, self.survey())))
+    }
+}
