@@ -12,6 +12,7 @@ use crate::locate::Located;
 use crate::notice::Notice;
 use crate::pulse::Pulses;
 use crate::scribe::Safety;
+use crate::setup::Ack;
 
 /// A write that waits to join the log.
 #[derive(Debug)]
@@ -158,7 +159,12 @@ impl Core {
                 let end = self.committed;
                 self.want_durable(end);
                 let done = Done::Flushed;
-                let pulse = self.confirmation_for_write();
+                // What a successor that we don't know of has completed is not below our `committed`: in `written`
+                // mode it may not be durable, so a majority has to confirm the reign first.
+                let pulse = match self.setup.ack {
+                    Ack::Written => self.primary.as_mut().map_or(0, |primary| primary.pulses.want()),
+                    Ack::Durable => self.confirmation_for_write(),
+                };
                 let primary = self.primary.as_mut().expect("a primary was asked");
                 primary.firm_push(Admitted { id, end, since, done, pulse });
             }
