@@ -51,5 +51,5 @@ fn a_read_without_a_majority_is_caught() {
 
 #[test]
 fn a_voter_that_goes_on_with_the_old_primary_after_a_promise_is_caught() {
-    check(Bait::AcceptStaleSession, 30..60, &["one-history"]);
+    check(Bait::AcceptStaleSession, 60..120, &["one-history"]);
 }
