@@ -77,7 +77,9 @@ impl Client {
 
     fn extent(&self, prng: &mut Prng, blocks_max: u32) -> Extent {
         let blocks_max = blocks_max.min(self.load.blocks_max.max(blocks_max / 64));
-        let blocks = if prng.coin() { prng.between(1, u64::from(blocks_max)) } else { prng.between(1, 4) };
+        // Any size is as likely to be below a bound as the half of it: many small ones, some as large as can be.
+        let bound = 1 << prng.below(u64::from(blocks_max.ilog2()) + 1);
+        let blocks = prng.between(1, bound.max(1));
         let start = self.block(prng);
         let blocks = blocks.min(self.volume_blocks - start).min(u64::from(blocks_max));
         Extent::new(start, u32::try_from(blocks).expect("few"))

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use seawall_engine::format::{both_slots, wiped};
 use seawall_engine::io::{AppendPart, Area, Buf, DiskDone, DiskError, DiskOp, OpId, ReadPiece};
-use seawall_wal::crc::{ZERO_BLOCK, crc32c};
+use seawall_wal::crc::ZERO_BLOCK;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::names::{Crc, Extent};
 use seawall_wal::scan::scan;
 use seawall_wal::superblock::Superblock;
 
+use crate::checksum::crc32c;
 use crate::device::{Device, Domain, Loss, SECTOR};
 use crate::pool::{BLOCK, Pool};
 use crate::prng::Prng;

@@ -3,6 +3,7 @@
 
 mod asking;
 mod birth;
+mod checksum;
 mod client;
 mod clock;
 mod device;

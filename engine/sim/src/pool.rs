@@ -1,8 +1,9 @@
 //! A node's buffers: real bytes behind the tokens that the machine moves, counted exactly as a driver counts them.
 
 use seawall_engine::io::{Buf, Payload};
-use seawall_wal::crc::crc32c;
 use seawall_wal::names::BLOCK_BYTES;
+
+use crate::checksum::crc32c;
 
 /// Bytes of a block, as a length.
 pub(crate) const BLOCK: usize = BLOCK_BYTES as usize;

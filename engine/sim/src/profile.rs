@@ -150,10 +150,14 @@ impl Profile {
     pub(crate) fn draw(seed: u64) -> Profile {
         let mut prng = Prng::new(seed, Stream::Profile);
         let p = &mut prng;
-        let seconds = |p: &mut Prng, min, max| maybe(p, Every { min: min * SECOND, max: max * SECOND });
+        // Most runs are short and dense: more of them find more than longer ones do. Some are long, for what needs
+        // time: logs that wrap often, sessions that are parked.
+        let pace = p.pick(&[1, 1, 1, 1, 1, 1, 4]);
+        let third = pace * SECOND / 3;
+        let often = |p: &mut Prng, min, max| maybe(p, Every { min: min * third, max: max * third });
         let delay_min = p.pick(&[20_000, 100_000, 500_000]);
         let latency_min = p.pick(&[20_000, 80_000]);
-        let volume_blocks = p.pick(&[1024, 2048, 4096, 8192]);
+        let volume_blocks = p.pick(&[512, 1024, 1024, 2048, 2048, 8192]);
         let mut profile = Profile {
             replicas: p.pick(&[3, 3, 3, 3, 5, 2]),
             commit: p.pick(&[
@@ -169,7 +173,7 @@ impl Profile {
                 unit_bytes: p.pick(&[512, 4096]),
                 separate_log: p.coin(),
             },
-            chaos: p.between(5, 25) * SECOND,
+            chaos: pace * p.between(1_500, 4_500) * MILLIS,
             net: NetProfile {
                 delay_min,
                 delay_max: delay_min * p.pick(&[2, 5, 20]),
@@ -185,7 +189,7 @@ impl Profile {
             },
             load: LoadProfile {
                 outstanding: p.pick(&[1, 4, 8, 16]),
-                think_max: p.pick(&[1, 5, 20]) * MILLIS,
+                think_max: p.pick(&[2, 10, 20, 50]) * MILLIS,
                 blocks_max: p.pick(&[4, 16, 64]),
                 hot_blocks: p.pick(&[8, 64, 512]),
                 reads: p.pick(&[20, 50]),
@@ -200,16 +204,16 @@ impl Profile {
                 checkpoint_sixteenths: p.pick(&[1, 4, 6]),
                 overlay_bytes: p.pick(&[4 << 10, 32 << 20]),
             },
-            kill: seconds(p, 1, 6),
-            power: seconds(p, 1, 8),
-            blackout: seconds(p, 4, 15),
+            kill: often(p, 1, 6),
+            power: often(p, 1, 8),
+            blackout: often(p, 4, 15),
             loss: p.pick(&[Loss::Nothing, Loss::Everything, Loss::Sectors, Loss::Sectors, Loss::TornSectors]),
-            down: Every { min: 10 * MILLIS, max: p.pick(&[100 * MILLIS, 2 * SECOND, 8 * SECOND]) },
-            pause: seconds(p, 1, 6),
-            cut: seconds(p, 1, 6),
-            one_way: seconds(p, 1, 6),
+            down: Every { min: 10 * MILLIS, max: p.pick(&[100 * MILLIS, SECOND, pace * 2 * SECOND]) },
+            pause: often(p, 1, 6),
+            cut: often(p, 1, 6),
+            one_way: often(p, 1, 6),
             reset: maybe(p, Every { min: 50 * MILLIS, max: 3 * SECOND }),
-            promote: seconds(p, 1, 6),
+            promote: often(p, 1, 6),
             clock_ppm: p.pick(&[0, 0, 1_000, 50_000]),
             fragile: p.index(2),
             usurp: None,
@@ -231,9 +235,9 @@ impl Profile {
     fn aim(&mut self, seed: u64) {
         let mut prng = Prng::new(seed, Stream::Scenario);
         let p = &mut prng;
-        self.usurp = maybe(p, Every { min: SECOND, max: 6 * SECOND });
+        self.usurp = maybe(p, Every { min: SECOND / 2, max: 4 * SECOND });
         self.stuck = p.pick(&[0, 50_000, 200_000]);
-        self.wipe = maybe(p, Every { min: 2 * SECOND, max: 8 * SECOND }).filter(|_| self.replicas > 2);
+        self.wipe = maybe(p, Every { min: SECOND, max: 6 * SECOND }).filter(|_| self.replicas > 2);
         self.drain = p.coin();
         if p.below(12) == 0 {
             self.commit = CommitRule::One;

@@ -13,7 +13,7 @@ use crate::world::World;
 /// A run with fewer completed writes proved nothing.
 pub(crate) const WRITES_MIN: u64 = 20;
 /// Clients go on for so long after the faults have ended, in nanoseconds.
-const AFTERMATH: u64 = 2 * SECOND;
+const AFTERMATH: u64 = SECOND;
 
 /// If too little was done by then, for so much longer at most, in nanoseconds.
 const WORK_MAX: u64 = 60 * SECOND;

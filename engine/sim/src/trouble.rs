@@ -109,7 +109,7 @@ impl World {
             // However rare, each kind comes at least once.
             let mut after = every.draw(prng);
             if self.now == Moment(0) {
-                after = after.min(prng.between(SECOND, self.profile.chaos - SECOND));
+                after = after.min(prng.between(SECOND / 2, self.profile.chaos - SECOND / 2));
             }
             self.queue.push(self.now.plus(after), Event::Trouble(kind));
         }

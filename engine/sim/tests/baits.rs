@@ -36,7 +36,7 @@ fn a_record_that_goes_home_before_it_is_committed_is_caught() {
 
 #[test]
 fn a_base_block_over_a_newer_one_is_caught() {
-    check(Bait::BaseOverNewer, 0..60, &["base-never-over-newer", "in-sync-means-equal", "one-history"]);
+    check(Bait::BaseOverNewer, 180..220, &["base-never-over-newer", "in-sync-means-equal", "one-history"]);
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn a_promise_before_it_is_durable_is_caught() {
 
 #[test]
 fn a_read_without_a_majority_is_caught() {
-    check(Bait::ReadUnconfirmed, 70..130, &["one-history"]);
+    check(Bait::ReadUnconfirmed, 160..200, &["one-history"]);
 }
 
 #[test]
 fn a_voter_that_goes_on_with_the_old_primary_after_a_promise_is_caught() {
-    check(Bait::AcceptStaleSession, 60..120, &["one-history"]);
+    check(Bait::AcceptStaleSession, 170..210, &["one-history"]);
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use seawall_engine::commit::copies_needed;
 use seawall_engine::io::{AppendPart, Area, DiskOp, OpId};
 use seawall_engine::setup::Ack;
-use seawall_wal::crc::crc32c;
 use seawall_wal::names::Extent;
 use seawall_wal::record::RecordHeader;
 
+use crate::checksum::crc32c;
 use crate::device::SECTOR;
 use crate::disk::{Crash, Disk};
 use crate::oracle::Failure;

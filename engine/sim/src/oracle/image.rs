@@ -1,7 +1,6 @@
 //! same-bytes: a replica's volume, read from its disk alone: superblock, checksum table, log, home.
 
 use seawall_engine::io::Area;
-use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
 use seawall_wal::log::Log;
 use seawall_wal::names::Lsn;
@@ -11,6 +10,7 @@ use seawall_wal::scan::scan;
 use seawall_wal::superblock::{Choice, Superblock, choose};
 use seawall_wal::table::{Table, stored};
 
+use crate::checksum::crc32c;
 use crate::disk::Disk;
 use crate::oracle::Failure;
 use crate::oracle::history::History;
