@@ -128,7 +128,7 @@ impl World {
         let before = superblock(&self.nodes[node].disk).unwrap_or(before);
         self.transcript.line(self.now, &node, || "=== wiped".to_owned());
         self.nodes[node].disk.wipe(&before);
-        self.oracle.copies.on_wiped(node);
+        self.oracle.on_wiped(node, &self.nodes[node].disk);
         let down = Every { min: 10 * MILLIS, max: SECOND }.draw(&mut self.chances.scenario);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(down), Event::Trouble(Trouble::Start { node, life }));

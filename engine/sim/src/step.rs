@@ -202,11 +202,8 @@ impl World {
             )
         });
         self.transcript.note(latency);
-        self.oracle.copies.on_given(node, op, &what);
-        if let D::Append { parts, .. } = &what {
-            self.oracle.home.on_append(parts, &self.nodes[node].pool);
-            self.oracle.history.on_given(node, parts)?;
-        }
+        let here = &self.nodes[node];
+        self.oracle.on_disk_given(node, op, &what, &here.disk, &here.pool)?;
         self.nodes[node].disk.on_given(op, what, fate, early);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(latency), Event::Disk { node, life, op });

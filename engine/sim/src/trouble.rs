@@ -261,8 +261,7 @@ impl World {
         let here = &mut self.nodes[node];
         self.oracle.copies.on_crashing(node, &here.disk, &here.pool);
         let lost = here.disk.on_crash(crash, &here.pool, &mut self.chances.loss);
-        self.oracle.copies.on_crashed(node, crash, &here.disk);
-        self.oracle.home.on_crash(node);
+        self.oracle.on_crashed(node, crash, &here.disk);
         self.tally.fired(Fault::SectorsLost, lost);
         here.replica = None;
         here.inbox.clear();
@@ -325,8 +324,13 @@ impl World {
                 let life = self.nodes[node].life;
                 self.queue.push(self.now.plus(SECOND), Event::Trouble(Trouble::Start { node, life }));
             }
-            let role = self.nodes[node].replica.as_ref().map(|replica| replica.status().role);
-            reigns |= self.is_up(node) && matches!(role, Some(Role::Primary | Role::Starting));
+            if !self.is_up(node) {
+                continue;
+            }
+            let here = &self.nodes[node];
+            let status = here.replica.as_ref().expect("a process that runs").status();
+            self.oracle.sessions.on_look(node, WATCH, &status, here.requests.keys().copied())?;
+            reigns |= matches!(status.role, Role::Primary | Role::Starting);
         }
         // A primary under which nothing is written any more is none.
         let served = !self.load || self.now.since(self.served_last) < PATIENCE;

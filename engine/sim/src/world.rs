@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::{Answer, Command, CommandId, DiskOp, Input, LinkId, OpId};
+use seawall_engine::io::{Answer, Command, CommandId, Input, LinkId, OpId};
 use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
 use seawall_wal::names::VolumeId;
 
@@ -197,6 +197,7 @@ impl World {
         self.now = self.now.max(at);
         self.turn += 1;
         self.on_event(event)?;
+        self.oracle.verdict()?;
         for (at, event) in self.net.agenda() {
             self.queue.push(at, Event::Net(event));
         }
@@ -241,10 +242,7 @@ impl World {
         let Node { disk, pool, .. } = &mut self.nodes[node];
         self.oracle.home.on_write(node, disk.given(op), pool)?;
         let ended = disk.on_due(op, pool, &mut self.chances.loss);
-        if let (DiskOp::Append { parts, .. }, Ok(_)) = (&ended.what, &ended.result) {
-            self.oracle.history.on_append(node, parts)?;
-        }
-        self.oracle.copies.on_ended(node, op, &ended.what, ended.result.is_ok(), disk, pool)?;
+        self.oracle.on_disk_ended(node, op, &ended.what, ended.result.is_ok(), disk, pool)?;
         for buf in crate::disk::buffers(&ended.what) {
             pool.release(buf);
         }

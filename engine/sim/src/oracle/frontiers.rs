@@ -36,6 +36,11 @@ impl Frontiers {
         self.told[node] = self.told[node].max(epoch);
     }
 
+    /// The highest promise that a replica told somebody.
+    pub(crate) fn told(&self, node: usize) -> Epoch {
+        self.told[node]
+    }
+
     /// A suffix of what was committed may be gone, by contract.
     pub(crate) fn on_forked(&mut self) {
         self.forked = true;

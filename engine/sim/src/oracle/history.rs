@@ -18,6 +18,8 @@ pub(crate) struct History {
     records: BTreeMap<(Lsn, Crc), RecordHeader>,
     /// The one record that an epoch has at a place.
     names: BTreeMap<(Epoch, Lsn), Crc>,
+    /// With which record each epoch begins.
+    starts: BTreeMap<Epoch, (Lsn, Crc)>,
     forked: bool,
     judged: Vec<Lsn>,
     /// Positions that at least two replicas committed.
@@ -32,6 +34,7 @@ impl History {
             committed: BTreeMap::new(),
             records: BTreeMap::new(),
             names: BTreeMap::new(),
+            starts: BTreeMap::new(),
             forked: false,
             judged: vec![Lsn::ZERO; replicas],
             witnessed: 0,
@@ -45,11 +48,15 @@ impl History {
 
     /// A replica's disk is given records: even if that fails, or the node crashes, they may be there.
     pub(crate) fn on_given(&mut self, node: usize, parts: &[AppendPart]) -> Result<(), Failure> {
+        let mut before: Option<Lsn> = None;
         for (header, _) in parts.iter().filter_map(|part| RecordHeader::decode(&part.header).ok()) {
             if header.kind == Kind::Padding {
                 continue;
             }
             let digest = header.digest();
+            self.check_dense(node, before, &header)?;
+            self.check_reign(node, &header, digest)?;
+            before = Some(header.lsn);
             let first = *self.names.entry((header.epoch, header.lsn)).or_insert(digest);
             if first != digest {
                 let detail = format!(
@@ -59,6 +66,52 @@ impl History {
                 return Err(Failure::new("one-history", detail));
             }
             self.records.entry((header.lsn, digest)).or_insert(header);
+        }
+        Ok(())
+    }
+
+    /// Invariant: log-is-dense. Each record follows the one before it in the append, and its chain a record that
+    /// somebody wrote at the place before.
+    fn check_dense(&self, node: usize, before: Option<Lsn>, header: &RecordHeader) -> Result<(), Failure> {
+        if let Some(before) = before.filter(|before| before.next() != header.lsn) {
+            let detail = format!("node {node} writes record {} behind record {before}", header.lsn);
+            return Err(Failure::new("log-is-dense", detail));
+        }
+        let follows =
+            header.lsn == Lsn::ZERO || self.records.contains_key(&(Lsn(header.lsn.0 - 1), header.chain));
+        if !follows {
+            let detail = format!(
+                "node {node} writes record {} of epoch {} behind one that nobody ever wrote, {}",
+                header.lsn, header.epoch, header.chain
+            );
+            return Err(Failure::new("log-is-dense", detail));
+        }
+        Ok(())
+    }
+
+    /// Invariant: one-primary-per-epoch. An epoch has one start record, and it is the first of its records.
+    fn check_reign(&mut self, node: usize, header: &RecordHeader, digest: Crc) -> Result<(), Failure> {
+        let begins = header.kind == Kind::EpochStart;
+        let start = match self.starts.get(&header.epoch) {
+            None if begins => *self.starts.entry(header.epoch).or_insert((header.lsn, digest)),
+            None => {
+                let detail = format!(
+                    "node {node} writes record {} of epoch {}, which never began",
+                    header.lsn, header.epoch
+                );
+                return Err(Failure::new("one-primary-per-epoch", detail));
+            }
+            Some(start) => *start,
+        };
+        if begins && start != (header.lsn, digest) || !begins && header.lsn <= start.0 {
+            let detail = format!(
+                "node {node} writes {} record {} in epoch {}, which begins with record {}",
+                if begins { "start" } else { "a" },
+                header.lsn,
+                header.epoch,
+                start.0
+            );
+            return Err(Failure::new("one-primary-per-epoch", detail));
         }
         Ok(())
     }
@@ -142,5 +195,67 @@ impl History {
     /// Whether what was committed once may have been lost.
     pub(crate) fn is_forked(&self) -> bool {
         self.forked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_wal::names::{Extent, ReplicaId};
+
+    use super::*;
+    use crate::world::VOLUME;
+
+    fn epoch(counter: u64) -> Epoch {
+        Epoch { counter, replica: ReplicaId(0xA0) }
+    }
+
+    fn record(epoch: Epoch, lsn: u64, kind: Kind, chain: Crc) -> RecordHeader {
+        let extent = Extent::new(0, u32::from(kind == Kind::WriteZeroes));
+        RecordHeader { volume: VOLUME, epoch, lsn: Lsn(lsn), kind, extent, chain, body: Vec::new() }
+    }
+
+    fn parts(records: &[RecordHeader]) -> Vec<AppendPart> {
+        let part = |record: &RecordHeader| AppendPart { header: record.encode(Lsn::ZERO, 0), body: None };
+        records.iter().map(part).collect()
+    }
+
+    /// A history in which the first reign wrote two records.
+    fn history() -> (History, Vec<RecordHeader>) {
+        let start = record(epoch(1), 0, Kind::EpochStart, Crc(0));
+        let write = record(epoch(1), 1, Kind::WriteZeroes, start.digest());
+        let mut history = History::new(2);
+        history.on_given(0, &parts(&[start.clone(), write.clone()])).unwrap();
+        (history, vec![start, write])
+    }
+
+    fn check(next: impl Fn(&[RecordHeader]) -> Vec<RecordHeader>, expected: Option<&'static str>) {
+        let (mut history, before) = history();
+        let found = history.on_given(1, &parts(&next(&before))).err();
+        assert_eq!(found.as_ref().map(|failure| failure.check), expected, "{found:?}");
+    }
+
+    #[test]
+    fn a_record_behind_a_hole_or_behind_another_is_found() {
+        let write = |lsn, chain| record(epoch(1), lsn, Kind::WriteZeroes, chain);
+        check(|before| vec![write(2, before[1].digest())], None);
+        check(|before| vec![write(2, before[0].digest())], Some("log-is-dense"));
+        check(|before| vec![write(3, before[1].digest())], Some("log-is-dense"));
+        check(|before| vec![before[0].clone(), write(2, before[1].digest())], Some("log-is-dense"));
+    }
+
+    #[test]
+    fn an_epoch_begins_once_and_with_its_start() {
+        let start = |counter, chain| record(epoch(counter), 2, Kind::EpochStart, chain);
+        check(|before| vec![start(2, before[1].digest())], None);
+        check(|before| vec![start(1, before[1].digest())], Some("one-primary-per-epoch"));
+        let early = |before: &[RecordHeader]| record(epoch(2), 2, Kind::WriteZeroes, before[1].digest());
+        check(|before| vec![early(before)], Some("one-primary-per-epoch"));
+    }
+
+    #[test]
+    fn one_name_for_two_records_is_found() {
+        let elsewhere = |record: &RecordHeader| RecordHeader { extent: Extent::new(9, 1), ..record.clone() };
+        check(|before| vec![before[1].clone()], None);
+        check(|before| vec![elsewhere(&before[1])], Some("one-history"));
     }
 }

@@ -1,28 +1,41 @@
 //! What must hold whatever happens. Each check is a file; all of them look at the simulated disks and at what
 //! clients were told, and take a replica's word only for what it claims, never for what is so.
 
+pub(crate) mod bodies;
 pub(crate) mod copies;
 pub(crate) mod frontiers;
 pub(crate) mod history;
 pub(crate) mod home;
 pub(crate) mod image;
 pub(crate) mod ledger;
+pub(crate) mod lives;
 pub(crate) mod promise;
 pub(crate) mod register;
 pub(crate) mod reign;
+pub(crate) mod ring;
+pub(crate) mod sessions;
 
 use core::fmt;
 
+use seawall_engine::io::{Area, DiskOp, OpId};
 use seawall_engine::setup::CommitRule;
 use seawall_engine::status::Status;
 use seawall_wal::names::Epoch;
+use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 
+use crate::birth::replica;
+use crate::disk::{Crash, Disk};
+use crate::oracle::bodies::Bodies;
 use crate::oracle::copies::Copies;
 use crate::oracle::frontiers::Frontiers;
 use crate::oracle::history::History;
 use crate::oracle::home::Home;
 use crate::oracle::ledger::Ledger;
+use crate::oracle::lives::Lives;
 use crate::oracle::reign::Reigns;
+use crate::oracle::ring::Rings;
+use crate::oracle::sessions::Sessions;
+use crate::pool::Pool;
 use crate::profile::Profile;
 
 /// A promise that was broken.
@@ -61,6 +74,15 @@ pub(crate) struct Oracle {
     pub(crate) home: Home,
     /// Who reigned when.
     pub(crate) reigns: Reigns,
+    /// Every record's bytes are the same everywhere.
+    bodies: Bodies,
+    /// What the disk said at the end of each life.
+    lives: Lives,
+    /// Which records the log may overwrite.
+    rings: Rings,
+    /// Who waits for how long.
+    pub(crate) sessions: Sessions,
+    found: Option<Failure>,
     commit: CommitRule,
     epoch: Option<Epoch>,
     forked: bool,
@@ -76,6 +98,11 @@ impl Oracle {
             history: History::new(profile.replicas),
             home: Home::new(profile.replicas),
             reigns: Reigns::default(),
+            bodies: Bodies::default(),
+            lives: Lives::new(profile.replicas),
+            rings: Rings::new(profile.replicas),
+            sessions: Sessions::new(profile.replicas),
+            found: None,
             commit: profile.commit,
             epoch: None,
             forked: false,
@@ -92,12 +119,80 @@ impl Oracle {
             self.frontiers.on_forked();
             self.history.on_forked();
             self.home.on_forked();
+            self.lives.on_forked();
         }
     }
 
     /// Whether a suffix may have been lost by contract.
     pub(crate) fn is_forked(&self) -> bool {
         self.forked
+    }
+
+    /// A disk is given an operation.
+    pub(crate) fn on_disk_given(
+        &mut self,
+        node: usize,
+        op: OpId,
+        what: &DiskOp,
+        disk: &Disk,
+        pool: &Pool,
+    ) -> Result<(), Failure> {
+        self.copies.on_given(node, op, what);
+        self.rings.on_given(node, what, disk)?;
+        if let DiskOp::Append { parts, .. } = what {
+            self.home.on_append(parts, pool);
+            self.history.on_given(node, parts)?;
+        }
+        Ok(())
+    }
+
+    /// A disk operation ended, well or not; its buffers are not given back yet.
+    pub(crate) fn on_disk_ended(
+        &mut self,
+        node: usize,
+        op: OpId,
+        what: &DiskOp,
+        good: bool,
+        disk: &Disk,
+        pool: &Pool,
+    ) -> Result<(), Failure> {
+        if good {
+            self.rings.on_done(node, what);
+            if let DiskOp::Append { parts, .. } = what {
+                self.history.on_append(node, parts)?;
+                self.bodies.on_append(node, parts, pool)?;
+            }
+            if let DiskOp::WriteMeta { area: Area::Super, bytes, .. } = what
+                && let SlotState::Present(superblock) = Superblock::decode(bytes)
+                && superblock.base != BaseState::Complete
+            {
+                self.lives.on_thrown_away(node);
+            }
+        }
+        self.copies.on_ended(node, op, what, good, disk, pool)
+    }
+
+    /// A life has ended: what is on the disk now.
+    pub(crate) fn on_crashed(&mut self, node: usize, crash: Crash, disk: &Disk) {
+        self.copies.on_crashed(node, crash, disk);
+        self.home.on_crash(node);
+        self.sessions.on_crash(node);
+        self.rings.on_crashed(node, disk);
+        let judged = self.lives.on_crashed(node, replica(node), self.frontiers.told(node), disk);
+        self.found = self.found.take().or(judged.err());
+    }
+
+    /// What was found where nobody could be told at once.
+    pub(crate) fn verdict(&mut self) -> Result<(), Failure> {
+        self.found.take().map_or(Ok(()), Err)
+    }
+
+    /// A copy was thrown away by an operator.
+    pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk) {
+        self.copies.on_wiped(node);
+        self.rings.on_wiped(node);
+        self.rings.on_crashed(node, disk);
+        self.lives.on_thrown_away(node);
     }
 
     /// A machine made a step.

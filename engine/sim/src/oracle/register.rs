@@ -169,6 +169,9 @@ impl Register {
 }
 
 #[cfg(test)]
+mod brute;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,194 @@
+//! pinned-log-stays and retention-is-bounded, judged by the disk: an append overwrites no record that the durable
+//! superblock still relies on, and nothing that is being read.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::io::{AppendPart, Area, DiskOp};
+use seawall_wal::names::Lsn;
+use seawall_wal::record::{Kind, RecordHeader};
+use seawall_wal::superblock::{SlotState, Superblock};
+
+use crate::disk::Disk;
+use crate::oracle::Failure;
+use crate::oracle::image::superblock;
+
+/// What the ring of one node holds.
+#[derive(Clone, Debug, Default)]
+struct Ring {
+    /// Where the records of the present branch are: by position, [offset, end) in bytes.
+    places: BTreeMap<Lsn, (u64, u64)>,
+    /// The same by offset.
+    offsets: BTreeMap<u64, Lsn>,
+    /// The newest superblock that is known to be durable: its number, and the first record that it relies on.
+    floor: (u64, Lsn),
+}
+
+/// What the rings hold.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    rings: Vec<Ring>,
+}
+
+impl Rings {
+    /// For that many replicas.
+    pub(crate) fn new(replicas: usize) -> Rings {
+        Rings { rings: vec![Ring::default(); replicas] }
+    }
+
+    /// A disk is given an operation.
+    pub(crate) fn on_given(&mut self, node: usize, what: &DiskOp, disk: &Disk) -> Result<(), Failure> {
+        let DiskOp::Append { offset, parts, .. } = what else { return Ok(()) };
+        let unit = u64::from(disk.geometry().unit_bytes);
+        let end = offset + append_bytes(parts, unit);
+        for other in disk.in_flight() {
+            if let Some(piece) = log_reads(other).find(|(from, to)| *from < end && *offset < *to) {
+                let detail = format!(
+                    "node {node} writes the log at {offset:#x}..{end:#x} while {:#x}..{:#x} is being read",
+                    piece.0, piece.1
+                );
+                return Err(Failure::new("pinned-log-stays", detail));
+            }
+        }
+        self.rings[node].on_append(*offset, parts, unit).map_err(|(lsn, over)| {
+            let floor = self.rings[node].floor.1;
+            let detail = format!(
+                "node {node} writes record {lsn} over record {over}, and its durable superblock relies on all from {floor} on"
+            );
+            Failure::new("pinned-log-stays", detail)
+        })
+    }
+
+    /// An operation ended well.
+    pub(crate) fn on_done(&mut self, node: usize, what: &DiskOp) {
+        if let DiskOp::WriteMeta { area: Area::Super, bytes, durable: true, .. } = what
+            && let SlotState::Present(superblock) = Superblock::decode(bytes)
+        {
+            self.rings[node].on_superblock(&superblock);
+        }
+    }
+
+    /// A node crashed, or its disk was wiped: what it relies on is what its disk says now.
+    pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk) {
+        if let Some(superblock) = superblock(disk) {
+            self.rings[node].floor = (0, Lsn::ZERO);
+            self.rings[node].on_superblock(&superblock);
+        }
+    }
+
+    /// A node's disk was wiped.
+    pub(crate) fn on_wiped(&mut self, node: usize) {
+        self.rings[node] = Ring::default();
+    }
+}
+
+impl Ring {
+    fn on_superblock(&mut self, superblock: &Superblock) {
+        if superblock.sequence < self.floor.0 {
+            return;
+        }
+        self.floor = (superblock.sequence, superblock.log_start.lsn);
+        while let Some((&lsn, &(offset, _))) = self.places.first_key_value() {
+            if lsn >= self.floor.1 {
+                break;
+            }
+            self.forget(lsn, offset);
+        }
+    }
+
+    /// `Err`: the record that is written, and the one that it overwrites although it is needed.
+    fn on_append(&mut self, offset: u64, parts: &[AppendPart], unit: u64) -> Result<(), (Lsn, Lsn)> {
+        let mut at = offset;
+        for part in parts {
+            let end = at + append_bytes(core::slice::from_ref(part), unit);
+            if let Ok((header, _)) = RecordHeader::decode(&part.header)
+                && header.kind != Kind::Padding
+            {
+                self.on_record(header.lsn, at, end)?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    fn on_record(&mut self, lsn: Lsn, offset: u64, end: u64) -> Result<(), (Lsn, Lsn)> {
+        // What was there at this position and above it belonged to a tail that is no more.
+        if self.places.last_key_value().is_some_and(|(last, _)| *last >= lsn) {
+            for (void, (offset, _)) in self.places.split_off(&lsn) {
+                self.forget(void, offset);
+            }
+        }
+        let before = self.offsets.range(..offset).next_back().map(|(_, lsn)| *lsn);
+        let within = self.offsets.range(offset..end).next().map(|(_, lsn)| *lsn);
+        let reaches = |over: &Lsn| self.places.get(over).is_some_and(|(_, to)| *to > offset);
+        if let Some(over) = within.or(before.filter(reaches)) {
+            return Err((lsn, over));
+        }
+        self.places.insert(lsn, (offset, end));
+        self.offsets.insert(offset, lsn);
+        Ok(())
+    }
+
+    fn forget(&mut self, lsn: Lsn, offset: u64) {
+        self.places.remove(&lsn);
+        if self.offsets.get(&offset) == Some(&lsn) {
+            self.offsets.remove(&offset);
+        }
+    }
+}
+
+fn append_bytes(parts: &[AppendPart], unit: u64) -> u64 {
+    let body = |part: &AppendPart| part.body.map_or(0, |buf| u64::from(buf.blocks) * 4096);
+    parts.iter().map(|part| unit + body(part)).sum()
+}
+
+/// The parts of the log, in bytes, that an operation reads for somebody.
+fn log_reads(what: &DiskOp) -> impl Iterator<Item = (u64, u64)> {
+    let pieces = match what {
+        DiskOp::Read { pieces, .. } => &pieces[..],
+        DiskOp::ReadMeta { .. }
+        | DiskOp::WriteMeta { .. }
+        | DiskOp::Scan { .. }
+        | DiskOp::Append { .. }
+        | DiskOp::WriteHome { .. }
+        | DiskOp::Discard { .. }
+        | DiskOp::Flush { .. }
+        | DiskOp::Merge { .. } => &[],
+    };
+    let log = pieces.iter().filter(|piece| piece.area == Area::Log);
+    log.map(|piece| (piece.offset, piece.offset + u64::from(piece.blocks) * 4096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(floor: u64, records: &[(u64, u64, u64)]) -> Ring {
+        let mut ring = Ring::default();
+        for &(lsn, offset, end) in records {
+            ring.on_record(Lsn(lsn), offset, end).unwrap();
+        }
+        ring.floor = (1, Lsn(floor));
+        while let Some((&lsn, &(offset, _))) = ring.places.first_key_value().filter(|(lsn, _)| lsn.0 < floor)
+        {
+            ring.forget(lsn, offset);
+        }
+        ring
+    }
+
+    #[test]
+    fn a_record_that_the_superblock_relies_on_is_not_overwritten() {
+        let records = [(4, 0, 10), (5, 10, 30), (6, 30, 40)];
+        assert_eq!(ring(5, &records).on_record(Lsn(7), 0, 10), Ok(()), "4 is released");
+        assert_eq!(ring(5, &records).on_record(Lsn(7), 0, 11), Err((Lsn(7), Lsn(5))));
+        assert_eq!(ring(5, &records).on_record(Lsn(7), 20, 25), Err((Lsn(7), Lsn(5))), "in the middle of it");
+    }
+
+    #[test]
+    fn a_tail_that_was_cut_may_be_overwritten() {
+        let mut ring = ring(4, &[(4, 0, 10), (5, 10, 11), (6, 11, 40)]);
+        assert_eq!(ring.on_record(Lsn(5), 10, 20), Ok(()));
+        assert_eq!(ring.on_record(Lsn(6), 20, 30), Ok(()));
+        assert_eq!(ring.on_record(Lsn(7), 30, 40), Ok(()), "nothing of the old 6 is left");
+        assert_eq!(ring.on_record(Lsn(8), 5, 6), Err((Lsn(8), Lsn(4))));
+    }
+}
