@@ -161,7 +161,7 @@ struct VerifyLoad {
     seconds: u64,
     /// Connections.
     #[arg(long, default_value_t = 2)]
-    connections: u64,
+    connections: u32,
     /// Requests in flight per connection.
     #[arg(long, default_value_t = 8)]
     depth: usize,
@@ -285,6 +285,7 @@ fn verify_load(args: VerifyLoad) -> Result<(), Fault> {
     plan.seed = args.seed;
     plan.time = Some(Duration::from_secs(args.seconds));
     plan.patience = Duration::from_secs(args.patience);
+    plan.answer_patience = plan.patience;
     let board = Board::new(ledger);
     if !args.check_only {
         load::run(&plan, &board);

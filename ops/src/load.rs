@@ -2,10 +2,13 @@
 //! judges everything that it reads. It shares no code with the server and believes nothing that it says.
 
 mod connection;
+mod journal;
 pub mod ledger;
 mod plan;
+mod register;
 mod stamp;
 mod tally;
+pub mod violation;
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::nbd;
 use connection::Connection;
-use ledger::{Ledger, Violation};
+use ledger::Ledger;
 pub use plan::{Mix, Plan};
-pub use stamp::SECTOR_BYTES;
+pub use stamp::{Mark, SECTOR_BYTES};
 pub use tally::Tally;
+use violation::Violation;
 
 /// Violations that are kept in full; more are only counted.
 pub const VIOLATIONS_KEPT_MAX: usize = 64;
@@ -40,7 +44,6 @@ struct Inner {
     tally: Tally,
     issued: u64,
     violations: Vec<Violation>,
-    busy: Vec<bool>,
     last_reply: Instant,
 }
 
@@ -48,13 +51,11 @@ impl Board {
     /// A board with nothing on it but the ledger.
     #[must_use]
     pub fn new(ledger: Ledger) -> Arc<Board> {
-        let busy = vec![false; ledger.sectors()];
         let inner = Inner {
             ledger,
             tally: Tally::default(),
             issued: 0,
             violations: Vec::new(),
-            busy,
             last_reply: Instant::now(),
         };
         Arc::new(Board { inner: Mutex::new(inner), changed: Condvar::new(), stop: AtomicBool::new(false) })
@@ -75,7 +76,8 @@ impl Board {
     /// What has happened so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        self.lock().tally.clone()
+        let inner = self.lock();
+        Tally { overlaps: inner.ledger.overlaps(), ..inner.tally.clone() }
     }
 
     /// What was found wrong so far; the first [`VIOLATIONS_KEPT_MAX`] of it.
@@ -103,8 +105,7 @@ impl Board {
 }
 
 impl Inner {
-    fn judge(&mut self, first: usize, bytes: &[u8]) {
-        let found = self.ledger.judge(first, bytes);
+    fn blame(&mut self, found: Vec<Violation>) {
         self.tally.violations += found.len() as u64;
         let room = VIOLATIONS_KEPT_MAX.saturating_sub(self.violations.len());
         self.violations.extend(found.into_iter().take(room));
@@ -126,7 +127,8 @@ pub fn run(plan: &Plan, board: &Arc<Board>) {
     });
 }
 
-/// Read everything that the ledger knows, once, and judge it. Returns whether all of it could be read.
+/// Read everything that the ledger knows, once, and judge it, while a load goes on or after it. Returns whether all
+/// of it could be read.
 #[must_use]
 pub fn check(plan: &Plan, board: &Board) -> bool {
     let deadline = Instant::now() + plan.patience;
@@ -135,8 +137,8 @@ pub fn check(plan: &Plan, board: &Board) -> bool {
     while Instant::now() < deadline {
         let target = &plan.targets[turn % plan.targets.len()];
         turn += 1;
-        if let Ok((mut stream, export)) = nbd::connect(target, plan.patience) {
-            let whole = check_over(&mut stream, export.bytes, plan.patience, board, &mut first);
+        if let Ok((mut stream, export)) = nbd::connect(target, plan.answer_patience) {
+            let whole = check_over(&mut stream, export.bytes, plan.answer_patience, board, &mut first);
             if whole.is_ok() {
                 return true;
             }
@@ -160,21 +162,37 @@ fn check_over(
     }
     let mut bytes = vec![0; CHECK_BYTES as usize];
     while *first < sectors {
-        let part = &mut bytes[..CHECK_BYTES as usize];
-        let count = (sectors - *first).min(part.len() / SECTOR_BYTES);
-        let part = &mut part[..count * SECTOR_BYTES];
-        let length = u32::try_from(part.len()).expect("bounded by CHECK_BYTES");
-        nbd::send(stream, nbd::Command::Read, 0, *first as u64, (*first * SECTOR_BYTES) as u64, length, &[])?;
-        let reply = nbd::receive(stream)?;
-        if reply.error != 0 {
-            board.lock().tally.on_error(reply.error);
-            return Err(std::io::Error::other("the server refused a read"));
-        }
-        stream.read_exact(part)?;
+        let count = (sectors - *first).min(bytes.len() / SECTOR_BYTES);
+        let part = &mut bytes[..count * SECTOR_BYTES];
+        let reading = board.lock().ledger.begin_read(*first, count);
+        let answer = read_at(stream, *first, part);
         let mut inner = board.lock();
-        inner.judge(*first, part);
-        inner.tally.checked_sectors += count as u64;
-        *first += count;
+        let violations = match &answer {
+            Ok(0) => inner.ledger.on_read(reading, part),
+            Ok(_) | Err(_) => inner.ledger.drop_read(reading),
+        };
+        inner.blame(violations);
+        match answer? {
+            0 => {
+                inner.tally.checked_sectors += count as u64;
+                *first += count;
+            }
+            error => {
+                inner.tally.on_error(error);
+                return Err(std::io::Error::other("the server refused a read"));
+            }
+        }
     }
     nbd::send(stream, nbd::Command::Disconnect, 0, 0, 0, 0, &[])
+}
+
+/// Returns the error that the server answers with, or 0.
+fn read_at(stream: &mut nbd::Stream, first: usize, bytes: &mut [u8]) -> std::io::Result<u32> {
+    let length = u32::try_from(bytes.len()).expect("bounded by CHECK_BYTES");
+    nbd::send(stream, nbd::Command::Read, 0, first as u64, (first * SECTOR_BYTES) as u64, length, &[])?;
+    let reply = nbd::receive(stream)?;
+    if reply.error == 0 {
+        stream.read_exact(bytes)?;
+    }
+    Ok(reply.error)
 }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Leaves, Version};
+use super::ledger::{Leaves, Reading, Version};
 use super::plan::{Dice, Plan};
-use super::stamp::SECTOR_BYTES;
+use super::stamp::{BLOCK_SECTORS, SECTOR_BYTES};
 use super::{Board, Inner};
 use crate::nbd::{self, Command, Export, Stream};
 
 /// How often a thread that waits looks whether the load was told to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-/// Sectors of one block of a Seawall volume.
-const BLOCK_SECTORS: u64 = 8;
+/// The part at the beginning of the ledger that more than its share of the requests go to, so that they overlap.
+const HOT_SECTORS: usize = 8 * 24;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +24,16 @@ struct Asked {
     command: Command,
     first: usize,
     count: usize,
-    version: Option<Version>,
+    deed: Deed,
     at: Instant,
+}
+
+/// What the ledger knows of it.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Write(Version),
+    Read(Reading),
+    Flush,
 }
 
 /// What is asked next.
@@ -39,6 +47,7 @@ pub(super) struct Connection<'a> {
     plan: &'a Plan,
     board: &'a Arc<Board>,
     dice: Dice,
+    number: u32,
     deadline: Option<Instant>,
     turn: usize,
 }
@@ -59,20 +68,20 @@ impl<'a> Connection<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         board: &'a Arc<Board>,
-        number: u64,
+        number: u32,
         deadline: Option<Instant>,
     ) -> Connection<'a> {
-        let dice = Dice::new(plan.seed.wrapping_mul(1000).wrapping_add(number));
-        Connection { plan, board, dice, deadline, turn: usize::try_from(number).unwrap_or(0) }
+        let dice = Dice::new(plan.seed.wrapping_mul(1000).wrapping_add(u64::from(number)));
+        Connection { plan, board, dice, number, deadline, turn: usize::try_from(number).unwrap_or(0) }
     }
 
     /// Connect again and again until the load is over.
     pub(super) fn run(mut self) {
         let mut alone_since = Instant::now();
-        while !self.is_over() {
+        while !self.is_over(&self.board.lock()) {
             let target = &self.plan.targets[self.turn % self.plan.targets.len()];
             self.turn += 1;
-            match nbd::connect(target, self.plan.patience) {
+            match nbd::connect(target, self.plan.answer_patience) {
                 Ok((stream, export)) => {
                     self.board.lock().tally.connects += 1;
                     let before = self.board.lock().tally.done();
@@ -92,11 +101,10 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn is_over(&self) -> bool {
-        let asked_all = |inner: &Inner| self.plan.requests.is_some_and(|all| inner.issued >= all);
+    fn is_over(&self, inner: &Inner) -> bool {
         self.board.stopped()
             || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-            || asked_all(&self.board.lock())
+            || self.plan.requests.is_some_and(|all| inner.issued >= all)
     }
 
     /// Returns whether it ended because the load is over.
@@ -105,7 +113,7 @@ impl<'a> Connection<'a> {
         let heard = thread::scope(|scope| {
             let ear = scope.spawn(|| hear(self.plan, self.board, stream, &flight));
             // Whatever ended it, the other thread hears of it by the socket.
-            let asked = ask(self.plan, self.board, &mut self.dice, self.deadline, stream, export, &flight);
+            let asked = self.ask(stream, export, &flight);
             if asked.is_err() {
                 stream.close();
             }
@@ -121,58 +129,53 @@ impl<'a> Connection<'a> {
         self.board.changed.notify_all();
         heard.is_ok()
     }
-}
 
-fn ask(
-    plan: &Plan,
-    board: &Arc<Board>,
-    dice: &mut Dice,
-    deadline: Option<Instant>,
-    stream: &Stream,
-    export: Export,
-    flight: &Shared,
-) -> io::Result<()> {
-    let mut stream = stream.duplicate()?;
-    let mut cookie = 0_u64;
-    loop {
-        let mut inner = board.lock();
-        let over = board.stopped()
-            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
-            || plan.requests.is_some_and(|all| inner.issued >= all);
-        let (in_flight, complete) = {
-            let mut flight = flight.lock().expect("no holder of the lock panics");
-            if flight.deaf {
-                return Err(io::ErrorKind::ConnectionAborted.into());
+    fn ask(&mut self, stream: &Stream, export: Export, flight: &Shared) -> io::Result<()> {
+        let (plan, board) = (self.plan, self.board);
+        let mut stream = stream.duplicate()?;
+        let mut cookie = 0_u64;
+        loop {
+            let mut inner = board.lock();
+            let over = self.is_over(&inner);
+            let (in_flight, complete) = {
+                let mut flight = flight.lock().expect("no holder of the lock panics");
+                if flight.deaf {
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                flight.complete = over && flight.asked.is_empty();
+                (flight.asked.len(), flight.complete)
+            };
+            if complete {
+                drop(inner);
+                let sent = nbd::send(&mut stream, Command::Disconnect, 0, 0, 0, 0, &[]);
+                // So that the hearing thread ends, whatever the server does.
+                stream.close();
+                return sent;
             }
-            flight.complete = over && flight.asked.is_empty();
-            (flight.asked.len(), flight.complete)
-        };
-        if complete {
+            let pick = if over || in_flight >= plan.depth {
+                None
+            } else {
+                inner.pick(plan, &mut self.dice, self.number, export)?
+            };
+            let Some(Pick { mut asked, flags, payload }) = pick else {
+                drop(board.changed.wait_timeout(inner, GLANCE).expect("no holder of the lock panics"));
+                continue;
+            };
+            cookie += 1;
+            asked.at = Instant::now();
+            flight.lock().expect("no holder of the lock panics").asked.insert(cookie, asked);
             drop(inner);
-            let sent = nbd::send(&mut stream, Command::Disconnect, 0, 0, 0, 0, &[]);
-            // So that the hearing thread ends, whatever the server does.
-            stream.close();
-            return sent;
+            let offset = (asked.first * SECTOR_BYTES) as u64;
+            let bytes = u32::try_from(asked.count * SECTOR_BYTES).expect("bounded by the plan");
+            nbd::send(&mut stream, asked.command, flags, cookie, offset, bytes, &payload)?;
         }
-        let pick = if over || in_flight >= plan.depth { None } else { inner.pick(plan, dice, export)? };
-        let Some(Pick { mut asked, flags, payload }) = pick else {
-            drop(board.changed.wait_timeout(inner, GLANCE).expect("no holder of the lock panics"));
-            continue;
-        };
-        cookie += 1;
-        asked.at = Instant::now();
-        flight.lock().expect("no holder of the lock panics").asked.insert(cookie, asked);
-        drop(inner);
-        let offset = (asked.first * SECTOR_BYTES) as u64;
-        let bytes = u32::try_from(asked.count * SECTOR_BYTES).expect("bounded by the plan");
-        nbd::send(&mut stream, asked.command, flags, cookie, offset, bytes, &payload)?;
     }
 }
 
 /// Hear answers until the connection ends. Well, if it ended after the load was over.
 fn hear(plan: &Plan, board: &Arc<Board>, stream: &Stream, flight: &Shared) -> io::Result<()> {
     let result = stream.duplicate().and_then(|mut stream| {
-        stream.set_read_timeout(Some(plan.patience))?;
+        stream.set_read_timeout(Some(plan.answer_patience))?;
         loop {
             let error = hear_one(board, &mut stream, flight)?;
             if error != 0 && plan.targets.len() > 1 {
@@ -207,8 +210,8 @@ fn hear_one(board: &Arc<Board>, stream: &mut Stream, flight: &Shared) -> io::Res
 }
 
 impl Inner {
-    /// Choose a request whose sectors nobody else uses; none if a few tries find no such place.
-    fn pick(&mut self, plan: &Plan, dice: &mut Dice, export: Export) -> io::Result<Option<Pick>> {
+    /// Choose a request; none if a few tries find no place where the ledger has room for it.
+    fn pick(&mut self, plan: &Plan, dice: &mut Dice, by: u32, export: Export) -> io::Result<Option<Pick>> {
         let sectors = self.ledger.sectors();
         if export.bytes < (sectors * SECTOR_BYTES) as u64 {
             return Err(io::Error::other("the export is smaller than the ledger"));
@@ -222,7 +225,7 @@ impl Inner {
             _ if roll < mix.write + mix.zero + mix.trim + mix.flush => Command::Flush,
             _ => Command::Read,
         };
-        let asked = Asked { command, first: 0, count: 0, version: None, at: Instant::now() };
+        let asked = Asked { command, first: 0, count: 0, deed: Deed::Flush, at: Instant::now() };
         if command == Command::Flush {
             self.issued += 1;
             return Ok(Some(Pick { asked, flags: 0, payload: Vec::new() }));
@@ -231,7 +234,7 @@ impl Inner {
             // A trim is a hint: only that of whole blocks is known to leave zeroes.
             let unit = if command == Command::Trim { BLOCK_SECTORS } else { 1 };
             let (first, count) = place(dice, sectors, plan.sectors_max, unit);
-            if self.busy[first..first + count].contains(&true) {
+            if !self.ledger.has_room(first, count) {
                 continue;
             }
             let leaves = match command {
@@ -239,15 +242,18 @@ impl Inner {
                 Command::WriteZeroes | Command::Trim => Some(Leaves::Zeroes),
                 Command::Read | Command::Flush | Command::Disconnect => None,
             };
-            let version = leaves.map(|leaves| self.ledger.issue(leaves, first, count)).transpose()?;
+            let version = leaves.map(|leaves| self.ledger.issue(leaves, first, count, by)).transpose()?;
             let payload = match (command, version) {
-                (Command::Write, Some(version)) => self.ledger.payload(version, first, count),
+                (Command::Write, Some(version)) => self.ledger.payload(version),
                 _ => Vec::new(),
             };
             let fua = version.is_some() && dice.below(100) < mix.fua;
-            self.busy[first..first + count].fill(true);
+            let deed = match version {
+                Some(version) => Deed::Write(version),
+                None => Deed::Read(self.ledger.begin_read(first, count)),
+            };
             self.issued += 1;
-            let asked = Asked { first, count, version, ..asked };
+            let asked = Asked { first, count, deed, ..asked };
             return Ok(Some(Pick { asked, flags: if fua { nbd::FLAG_FUA } else { 0 }, payload }));
         }
         Ok(None)
@@ -262,33 +268,42 @@ impl Inner {
             self.drop_unanswered(asked);
             return Ok(());
         }
-        self.busy[asked.first..asked.first + asked.count].fill(false);
         self.tally.bytes += (asked.count * SECTOR_BYTES) as u64;
-        match (asked.command, asked.version) {
-            (Command::Read, _) => {
+        let violations = match asked.deed {
+            Deed::Read(reading) => {
                 self.tally.reads += 1;
-                self.judge(asked.first, bytes);
+                self.ledger.on_read(reading, bytes)
             }
-            (_, Some(version)) => {
+            Deed::Write(version) => {
                 self.tally.writes += 1;
-                self.ledger.on_completed(version)?;
+                self.ledger.on_completed(version)?
             }
-            (_, None) => self.tally.flushes += 1,
-        }
+            Deed::Flush => {
+                self.tally.flushes += 1;
+                Vec::new()
+            }
+        };
+        self.blame(violations);
         Ok(())
     }
 
     fn drop_unanswered(&mut self, asked: &Asked) {
-        self.busy[asked.first..asked.first + asked.count].fill(false);
-        if let Some(version) = asked.version {
-            self.tally.in_doubt += 1;
-            self.ledger.doubt(version);
-        }
+        let violations = match asked.deed {
+            Deed::Write(version) => {
+                self.tally.in_doubt += 1;
+                self.ledger.doubt(version)
+            }
+            Deed::Read(reading) => self.ledger.drop_read(reading),
+            Deed::Flush => Vec::new(),
+        };
+        self.blame(violations);
     }
 }
 
-/// Where the next request goes: mostly single blocks, some larger runs, some parts of blocks; in whole units.
+/// Where the next request goes: mostly single blocks, some larger runs, some parts of blocks; in whole units; some of
+/// them to where others go.
 fn place(dice: &mut Dice, sectors: usize, sectors_max: usize, unit: u64) -> (usize, usize) {
+    let sectors = if dice.below(100) < 20 { sectors.min(HOT_SECTORS) } else { sectors };
     let max = (sectors_max.min(sectors) as u64 / unit * unit).max(unit);
     let (align, count) = match dice.below(100) {
         0..60 => (BLOCK_SECTORS, BLOCK_SECTORS),

@@ -31,7 +31,7 @@ pub struct Plan {
     /// The export, at one or more places that are tried in turn.
     pub targets: Vec<Target>,
     /// Connections.
-    pub connections: u64,
+    pub connections: u32,
     /// Requests in flight per connection.
     pub depth: usize,
     /// Where the randomness starts.
@@ -44,8 +44,10 @@ pub struct Plan {
     pub time: Option<Duration>,
     /// How many requests to ask in all.
     pub requests: Option<u64>,
-    /// How long to try for a connection, or wait for an answer, before giving up.
+    /// How long to go on trying without anything done before giving up.
     pub patience: Duration,
+    /// How long to wait for an answer on one connection before trying another.
+    pub answer_patience: Duration,
     /// How long to wait between two tries for a connection.
     pub retry_pause: Duration,
 }
@@ -64,6 +66,7 @@ impl Plan {
             time: None,
             requests: None,
             patience: Duration::from_secs(120),
+            answer_patience: Duration::from_secs(120),
             retry_pause: Duration::from_millis(20),
         }
     }

@@ -24,6 +24,8 @@ pub struct Tally {
     pub disconnects: u64,
     /// Connections that were negotiated.
     pub connects: u64,
+    /// How often a write and something else of the same sector were under way together.
+    pub overlaps: u64,
     /// Sectors that the final check read.
     pub checked_sectors: u64,
     /// Sectors that were not what they must be.
