@@ -6,7 +6,7 @@ use seawall_sender::time::Instant;
 
 /// A moment of the simulated world, in nanoseconds since its beginning. Nodes never see it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Moment(pub(crate) u64);
+pub struct Moment(pub(crate) u64);
 
 impl Moment {
     /// So many nanoseconds later.

@@ -25,7 +25,7 @@ pub(crate) enum Domain {
 
 /// How a power loss treats what was not flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Loss {
+pub enum Loss {
     /// All of it had reached the medium.
     Nothing,
     /// None of it had.

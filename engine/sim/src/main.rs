@@ -42,7 +42,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let options = Options { seed: asked.seed.unwrap_or(0), bait: asked.bait, trace: asked.trace };
+    let options =
+        Options { seed: asked.seed.unwrap_or(0), bait: asked.bait, trace: asked.trace, deeds: None };
     if asked.seed.is_some() && asked.seeds.is_none() && !asked.swarm {
         return one(&options);
     }

@@ -241,14 +241,16 @@ impl Net {
         Some((node, Heard::Lost(link, unsent)))
     }
 
-    /// Break some connection, if there is one. Gives the buffers that were still to be sent, by node.
-    pub(crate) fn on_reset(&mut self, now: Moment) -> Option<Vec<(usize, Buf)>> {
+    /// How many connections are open.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.conns.values().filter(|conn| conn.connected).count()
+    }
+
+    /// Break the `nth` open connection, counted round. Gives the buffers that were still to be sent, by node.
+    pub(crate) fn on_reset(&mut self, now: Moment, nth: u32) -> Vec<(usize, Buf)> {
         let ids: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.connected).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
-            return None;
-        }
-        let id = self.resets.pick(&ids);
+        let Some(&id) = ids.get(nth as usize % ids.len().max(1)) else { return Vec::new() };
         let mut unsent = Vec::new();
         for side in Side::BOTH {
             let conn = self.conns.get_mut(&id).expect("one of them");
@@ -259,7 +261,7 @@ impl Net {
                 self.close_lane(now, id, side);
             }
         }
-        Some(unsent)
+        unsent
     }
 
     /// A connection stands still in one direction for so many nanoseconds, and others overtake it.

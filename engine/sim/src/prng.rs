@@ -30,6 +30,10 @@ pub(crate) enum Stream {
     Clock,
     /// Faults that are aimed: when, at whom, for how long.
     Scenario,
+    /// Connections that stand still.
+    Stuck,
+    /// Promotions for no reason.
+    Promotion,
 }
 
 impl Stream {
@@ -49,6 +53,8 @@ impl Stream {
             Stream::Operator => 11,
             Stream::Clock => 12,
             Stream::Scenario => 13,
+            Stream::Stuck => 21,
+            Stream::Promotion => 22,
         }
     }
 }

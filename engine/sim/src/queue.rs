@@ -52,6 +52,11 @@ impl<E> Queue<E> {
         self.heap.push(Reverse(Entry { key: (at, self.order.bits(), self.count), event }));
     }
 
+    /// The moment of the next event.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.heap.peek().map(|Reverse(entry)| entry.key.0)
+    }
+
     /// The next event and its moment.
     pub(crate) fn pop(&mut self) -> Option<(Moment, E)> {
         self.heap.pop().map(|Reverse(entry)| (entry.key.0, entry.event))

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 
 use crate::clock::{Moment, SECOND};
+use crate::deed::Deed;
 use crate::options::Options;
 use crate::oracle::Failure;
 use crate::tally::{Fault, Tally};
@@ -27,6 +28,8 @@ pub struct Report {
     pub tally: Tally,
     /// The profile on one line.
     pub profile: String,
+    /// What was done to the world.
+    pub deeds: Vec<Deed>,
     /// What was found.
     pub failure: Option<Failure>,
 }
@@ -62,6 +65,7 @@ pub fn run(options: &Options) -> Report {
         digest: world.transcript.digest(),
         tally: world.tally,
         profile: world.profile.to_string(),
+        deeds: world.deeds,
         failure,
     }
 }

@@ -9,17 +9,19 @@ use seawall_wal::names::VolumeId;
 use crate::birth::formatted;
 use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment, SECOND};
+use crate::deed::Deed;
+use crate::executor::Mend;
 use crate::net::{Heard, Host, Net, NetEvent};
 use crate::node::{Node, State};
 use crate::options::Options;
 use crate::oracle::register::Turn;
 use crate::oracle::{Failure, Oracle};
+use crate::planner::Planner;
 use crate::prng::{Prng, Stream};
 use crate::profile::Profile;
 use crate::queue::Queue;
 use crate::tally::Tally;
 use crate::transcript::Transcript;
-use crate::trouble::Trouble;
 
 /// The volume of every run.
 pub(crate) const VOLUME: VolumeId = VolumeId(*b"a simulated one.");
@@ -63,8 +65,8 @@ pub(crate) enum Event {
         /// What.
         wish: Wish,
     },
-    /// A fault happens, or ends.
-    Trouble(Trouble),
+    /// A fault passes.
+    Mend(Mend),
     /// The operator has a look.
     Watch,
 }
@@ -87,12 +89,10 @@ pub(crate) struct Chances {
     pub(crate) disk: Prng,
     pub(crate) disk_fault: Prng,
     pub(crate) loss: Prng,
-    pub(crate) crash: Prng,
-    pub(crate) partition: Prng,
     pub(crate) client: Prng,
     pub(crate) operator: Prng,
     pub(crate) clock: Prng,
-    pub(crate) scenario: Prng,
+    pub(crate) stuck: Prng,
 }
 
 /// Everything.
@@ -114,8 +114,9 @@ pub(crate) struct World {
     pub(crate) load: bool,
     pub(crate) reigned_last: Moment,
     pub(crate) served_last: Moment,
-    /// Who was promoted behind the primary's back, and does not reign yet.
-    pub(crate) heir: Option<usize>,
+    pub(crate) planner: Planner,
+    /// The deeds that were carried out.
+    pub(crate) deeds: Vec<Deed>,
     /// Whether a copy was wiped.
     pub(crate) wiped: bool,
     /// Answers to commands, by command.
@@ -144,12 +145,10 @@ impl World {
                 disk: stream(Stream::Disk),
                 disk_fault: stream(Stream::DiskFault),
                 loss: stream(Stream::Loss),
-                crash: stream(Stream::Crash),
-                partition: stream(Stream::Partition),
                 client: stream(Stream::Client),
                 operator: stream(Stream::Operator),
                 clock: stream(Stream::Clock),
-                scenario: stream(Stream::Scenario),
+                stuck: stream(Stream::Stuck),
             },
             nodes,
             net: Net::new(profile.replicas, profile.net, stream(Stream::Net), stream(Stream::Reset)),
@@ -161,7 +160,8 @@ impl World {
             load: true,
             reigned_last: Moment(0),
             served_last: Moment(0),
-            heir: None,
+            planner: Planner::new(seed, options.deeds.as_deref()),
+            deeds: Vec::new(),
             wiped: false,
             answers: BTreeMap::new(),
             opened: vec![None; profile.replicas],
@@ -188,20 +188,34 @@ impl World {
 
     /// The next event, if it is not after `until`. `false` if there is none.
     pub(crate) fn advance(&mut self, until: Moment) -> Result<bool, Failure> {
-        let Some((at, event)) = self.queue.pop() else { return Ok(false) };
-        if at > until {
-            self.queue.push(at, event);
+        let head = self.queue.due();
+        if let Some(due) = self.planner.due()
+            && due <= until
+            && head.is_none_or(|head| due <= head)
+        {
+            self.now = self.now.max(due);
+            self.on_plan()?;
+            return Ok(true);
+        }
+        let Some(head) = head else { return Ok(false) };
+        if head > until {
             self.now = until;
             return Ok(false);
         }
+        let Some((at, event)) = self.queue.pop() else { return Ok(false) };
         self.now = self.now.max(at);
         self.turn += 1;
         self.on_event(event)?;
         self.oracle.verdict()?;
+        self.take_agenda();
+        Ok(true)
+    }
+
+    /// What the network has to come back with is put on the world's agenda.
+    pub(crate) fn take_agenda(&mut self) {
         for (at, event) in self.net.agenda() {
             self.queue.push(at, Event::Net(event));
         }
-        Ok(true)
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), Failure> {
@@ -218,7 +232,7 @@ impl World {
                 Ok(())
             }
             Event::Request { node, slot, wish } => self.on_request(node, slot, wish),
-            Event::Trouble(trouble) => self.on_trouble(trouble),
+            Event::Mend(mend) => self.on_mend(mend),
             Event::Watch => self.on_watch(),
         }
     }

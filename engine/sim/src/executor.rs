@@ -1,0 +1,287 @@
+//! The executor: what each deed does to the world, and how what it does passes.
+
+use seawall_engine::replica::Replica;
+use seawall_engine::setup::Ack;
+use seawall_engine::status::Role;
+
+use crate::birth::setup;
+use crate::clock::{MILLIS, NodeClock, SECOND};
+use crate::deed::{Act, Deed};
+use crate::disk::Crash;
+use crate::node::State;
+use crate::oracle::Failure;
+use crate::oracle::image::superblock;
+use crate::pool::Pool;
+use crate::tally::Fault;
+use crate::world::{Event, PATIENCE, WATCH, World};
+
+/// What mends itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mend {
+    /// A node that went down in that life starts.
+    Start {
+        /// Which.
+        node: usize,
+        /// Its last life.
+        life: u32,
+    },
+    /// A process that stood still goes on.
+    Resume {
+        /// Which.
+        node: usize,
+        /// Its life.
+        life: u32,
+    },
+    /// A direction is whole again.
+    Join {
+        /// From there.
+        from: usize,
+        /// To there.
+        to: usize,
+    },
+}
+
+impl World {
+    /// Carry out a deed now. `false`: as things are it would do nothing, or more than a run may survive; then nothing
+    /// at all happened, and it is not among the deeds of the run.
+    pub(crate) fn carry_out_deed(&mut self, act: Act) -> Result<bool, Failure> {
+        if !self.chaos || !self.is_possible(act) {
+            return Ok(false);
+        }
+        self.turn += 1;
+        let deed = Deed { at: self.now, what: act };
+        self.deeds.push(deed);
+        self.transcript.line(self.now, &"deed", || act.to_string());
+        let did = self.act(act);
+        self.take_agenda();
+        did.map(|()| true)
+    }
+
+    fn is_possible(&self, act: Act) -> bool {
+        let nodes = self.nodes.len();
+        match act {
+            Act::Kill { node, .. } => node < nodes && self.is_alive(node),
+            // What was acknowledged before it was flushed must stay with all nodes but one.
+            Act::Power { node, .. } => {
+                node < nodes
+                    && self.is_alive(node)
+                    && (self.profile.ack == Ack::Durable || node == self.profile.fragile)
+            }
+            Act::Pause { node, .. } | Act::Promote { node } => node < nodes && self.is_up(node),
+            Act::Cut { from, to, .. } => from < nodes && to < nodes && from != to,
+            Act::Reset { .. } => self.net.open_connections() > 0,
+            Act::Wipe { node, .. } => node < nodes && self.may_wipe(node),
+            Act::Split { .. } => self.reigning().len() > 1,
+        }
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Failure> {
+        match act {
+            Act::Kill { node, down } => self.go_down(node, Crash::Kill, down.0),
+            Act::Power { node, loss, down } => self.go_down(node, Crash::Power(loss), down.0),
+            Act::Pause { node, long } => {
+                self.nodes[node].state = State::Paused;
+                let life = self.nodes[node].life;
+                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Resume { node, life }));
+            }
+            Act::Cut { from, to, long } => {
+                self.net.set_cut(self.now, from, to, true);
+                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Join { from, to }));
+            }
+            Act::Reset { nth } => {
+                for (node, buf) in self.net.on_reset(self.now, nth) {
+                    self.nodes[node].pool.release(buf);
+                }
+            }
+            Act::Promote { node } => return self.promote(node),
+            Act::Wipe { node, down } => self.wipe(node, down.0),
+            Act::Split { nth } => self.split(nth),
+        }
+        Ok(())
+    }
+
+    /// What mends itself does so.
+    pub(crate) fn on_mend(&mut self, mend: Mend) -> Result<(), Failure> {
+        match mend {
+            Mend::Start { node, life } => {
+                let down = matches!(self.nodes[node].state, State::Down { .. });
+                if down && self.nodes[node].life == life { self.start(node) } else { Ok(()) }
+            }
+            Mend::Resume { node, life } => {
+                if self.nodes[node].lives(life) {
+                    self.resume(node)
+                } else {
+                    Ok(())
+                }
+            }
+            Mend::Join { from, to } => {
+                self.net.set_cut(self.now, from, to, false);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_alive(&self, node: usize) -> bool {
+        matches!(self.nodes[node].state, State::Up | State::Paused)
+    }
+
+    fn go_down(&mut self, node: usize, crash: Crash, down: u64) {
+        self.crash(node, crash);
+        let life = self.nodes[node].life;
+        self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+    }
+
+    fn reigning(&self) -> Vec<usize> {
+        let reigns = |node: &usize| {
+            self.is_up(*node) && self.status(*node).is_some_and(|status| status.role == Role::Primary)
+        };
+        (0..self.nodes.len()).filter(reigns).collect()
+    }
+
+    /// Clients turn to one primary or another, and those that wait ask again.
+    fn split(&mut self, nth: u32) {
+        let primaries = self.reigning();
+        for (slot, hand) in self.hands.iter_mut().enumerate() {
+            hand.guess = primaries[(slot + nth as usize) % primaries.len()];
+            if hand.busy {
+                self.queue.push(self.now, Event::Idle { slot, asked: hand.asked });
+            }
+        }
+    }
+
+    /// Once, and only when all copies are whole and in sync.
+    fn may_wipe(&self, node: usize) -> bool {
+        let Some(primary) = self.serving().filter(|primary| *primary != node) else { return false };
+        let whole = |node: usize| {
+            let status = self.status(node);
+            self.is_up(node) && status.is_some_and(|status| status.base_complete && !status.lossy)
+        };
+        let in_sync = self.status(primary).is_some_and(|status| status.peers.iter().all(|peer| peer.counts));
+        !self.wiped
+            && in_sync
+            && (0..self.nodes.len()).all(whole)
+            && superblock(&self.nodes[node].disk).is_some()
+    }
+
+    /// As `seawall replica wipe` does it.
+    fn wipe(&mut self, node: usize, down: u64) {
+        let before = superblock(&self.nodes[node].disk).expect("looked at before");
+        self.wiped = true;
+        self.crash(node, Crash::Kill);
+        // What the process had in flight when it ended may have changed the superblock.
+        let before = superblock(&self.nodes[node].disk).unwrap_or(before);
+        self.nodes[node].disk.wipe(&before);
+        self.oracle.on_wiped(node, &self.nodes[node].disk);
+        let life = self.nodes[node].life;
+        self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+    }
+
+    /// A life ends.
+    pub(crate) fn crash(&mut self, node: usize, crash: Crash) {
+        self.transcript.line(self.now, &node, || format!("=== down by {crash:?}"));
+        let here = &mut self.nodes[node];
+        self.oracle.copies.on_crashing(node, &here.disk, &here.pool);
+        let lost = here.disk.on_crash(crash, &here.pool, &mut self.chances.loss);
+        self.oracle.on_crashed(node, crash, &here.disk);
+        self.tally.fired(Fault::SectorsLost, lost);
+        here.replica = None;
+        here.inbox.clear();
+        here.pool = Pool::default();
+        here.deadline = None;
+        here.faulted = false;
+        here.state = State::Down { powered: crash == Crash::Kill };
+        here.boot += u32::from(crash != Crash::Kill);
+        let requests = core::mem::take(&mut here.requests);
+        let life = here.life;
+        self.net.on_crash(self.now, node, life, crash == Crash::Kill);
+        for request in requests.into_values() {
+            self.tally.refused += 1;
+            self.settle(&request, false);
+            self.free(request.slot, request.asked, 20 * MILLIS);
+        }
+    }
+
+    /// A life begins, from the disk alone.
+    pub(crate) fn start(&mut self, node: usize) -> Result<(), Failure> {
+        let limit = self.profile.clock_ppm;
+        let ppm = self.chances.clock.between(0, 2 * limit).cast_signed() - limit.cast_signed();
+        let origin = self.chances.clock.below(1_000 * SECOND);
+        let here = &mut self.nodes[node];
+        let booted = here.life == 0 || here.state == State::Down { powered: false };
+        if booted {
+            here.clock = NodeClock::new(self.now, origin, ppm);
+        }
+        here.state = State::Up;
+        here.life += 1;
+        here.accepted = 0;
+        here.busy = (self.now, 0);
+        let now = here.clock.shows(self.now);
+        let setup = setup(&self.profile, node, here.machine_boot(), self.options.bait);
+        self.transcript.line(self.now, &node, || format!("=== up, life {}", self.nodes[node].life));
+        self.nodes[node].replica = Some(Replica::new(now, setup));
+        self.hear(node, seawall_engine::io::Input::Tick)
+    }
+
+    fn resume(&mut self, node: usize) -> Result<(), Failure> {
+        if self.nodes[node].state != State::Paused {
+            return Ok(());
+        }
+        self.transcript.line(self.now, &node, || "=== goes on".to_owned());
+        self.nodes[node].state = State::Up;
+        for input in core::mem::take(&mut self.nodes[node].inbox) {
+            self.step(node, input)?;
+        }
+        self.net.on_resumed(self.now, node);
+        Ok(())
+    }
+
+    /// The operator has a look: replaces what failed, promotes if nobody reigns.
+    pub(crate) fn on_watch(&mut self) -> Result<(), Failure> {
+        self.queue.push(self.now.plus(WATCH), Event::Watch);
+        let mut reigns = false;
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].faulted && self.is_up(node) {
+                self.crash(node, Crash::Kill);
+                let life = self.nodes[node].life;
+                self.queue.push(self.now.plus(SECOND), Event::Mend(Mend::Start { node, life }));
+            }
+            if !self.is_up(node) {
+                continue;
+            }
+            let here = &self.nodes[node];
+            let status = here.replica.as_ref().expect("a process that runs").status();
+            self.oracle.sessions.on_look(node, WATCH, &status, here.requests.keys().copied())?;
+            reigns |= matches!(status.role, Role::Primary | Role::Starting);
+        }
+        // A primary under which nothing is written any more is none.
+        let served = !self.load || self.now.since(self.served_last) < PATIENCE;
+        if reigns && served {
+            self.reigned_last = self.now;
+        } else if self.now.since(self.reigned_last) > PATIENCE {
+            self.reigned_last = self.now;
+            let node = self.chances.operator.index(self.nodes.len());
+            return self.promote(node);
+        }
+        Ok(())
+    }
+
+    /// No more faults: everything is mended and runs.
+    pub(crate) fn heal(&mut self) -> Result<(), Failure> {
+        self.transcript.line(self.now, &"run", || "=== the world heals".to_owned());
+        self.chaos = false;
+        self.planner.stop();
+        for from in 0..self.nodes.len() {
+            for to in 0..self.nodes.len() {
+                self.net.set_cut(self.now, from, to, false);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            match self.nodes[node].state {
+                State::Up => {}
+                State::Paused => self.resume(node)?,
+                State::Down { .. } => self.start(node)?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,340 @@
+//! The planner: which deeds a seed brings, and when. It decides by chance and by what it sees, and what it decides
+//! is concrete. A run that follows a script has none.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::replica::Replica;
+use seawall_engine::setup::Ack;
+use seawall_engine::status::{Role, Status};
+use seawall_sender::frame::{FrameHeader, Kind as Frame};
+use seawall_wal::names::Epoch;
+
+use crate::clock::{MILLIS, Moment, SECOND};
+use crate::deed::{Act, Deed};
+use crate::oracle::Failure;
+use crate::prng::{Prng, Stream};
+use crate::profile::{Every, Profile};
+use crate::tally::Fault;
+use crate::word::Span;
+use crate::world::World;
+
+/// So often clients look around after a promotion behind the primary's back.
+const SPLIT_LOOKS: u32 = 30;
+
+/// A kind of trouble that comes again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// A process is killed.
+    Kill,
+    /// A node loses its power.
+    Power,
+    /// All nodes lose their power.
+    Blackout,
+    /// A process stands still.
+    Pause,
+    /// A node is cut off.
+    Isolate,
+    /// One direction is cut.
+    OneWay,
+    /// A connection breaks.
+    Reset,
+    /// The operator promotes somebody.
+    Promote,
+    /// The operator promotes somebody of whom the primary does not hear.
+    Usurp,
+    /// A follower's copy is wiped.
+    Wipe,
+}
+
+impl Kind {
+    const ALL: [Kind; 10] = [
+        Kind::Kill,
+        Kind::Power,
+        Kind::Blackout,
+        Kind::Pause,
+        Kind::Isolate,
+        Kind::OneWay,
+        Kind::Reset,
+        Kind::Promote,
+        Kind::Usurp,
+        Kind::Wipe,
+    ];
+
+    fn every(self, profile: &Profile) -> Option<Every> {
+        match self {
+            Kind::Kill => profile.kill,
+            Kind::Power => profile.power,
+            Kind::Blackout => profile.blackout,
+            Kind::Pause => profile.pause,
+            Kind::Isolate => profile.cut,
+            Kind::OneWay => profile.one_way,
+            Kind::Reset => profile.reset,
+            Kind::Promote => profile.promote,
+            Kind::Usurp => profile.usurp,
+            Kind::Wipe => profile.wipe,
+        }
+    }
+}
+
+/// Something that the planner means to do.
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    /// Trouble of that kind, and the next of it later.
+    Trouble(Kind),
+    /// Crown whom the primary does not hear of, if it still lives that life.
+    Crown { node: usize, life: u32 },
+    /// Hold back what a new primary says to that voter.
+    HoldBack { node: usize, voter: usize },
+    /// See whether clients may turn to several primaries.
+    Look { left: u32 },
+    /// What the script says next.
+    Script(Act),
+}
+
+/// Streams of chance of the planner alone, one per concern, and what it means to do.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    crash: Prng,
+    partition: Prng,
+    promotion: Prng,
+    aim: Prng,
+    agenda: BTreeMap<(Moment, u64), Plan>,
+    count: u64,
+    /// Whether a script says what happens.
+    scripted: bool,
+    /// Who was promoted behind the primary's back, and does not reign yet.
+    heir: Option<usize>,
+}
+
+impl Planner {
+    /// The planner of a seed, or one that follows a script.
+    pub(crate) fn new(seed: u64, script: Option<&[Deed]>) -> Planner {
+        let stream = |stream| Prng::new(seed, stream);
+        let mut planner = Planner {
+            crash: stream(Stream::Crash),
+            partition: stream(Stream::Partition),
+            promotion: stream(Stream::Promotion),
+            aim: stream(Stream::Scenario),
+            agenda: BTreeMap::new(),
+            count: 0,
+            scripted: script.is_some(),
+            heir: None,
+        };
+        for deed in script.unwrap_or_default() {
+            planner.push(deed.at, Plan::Script(deed.what));
+        }
+        planner
+    }
+
+    fn push(&mut self, at: Moment, plan: Plan) {
+        self.count += 1;
+        self.agenda.insert((at, self.count), plan);
+    }
+
+    /// When it means to do the next thing.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.agenda.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// It does nothing any more.
+    pub(crate) fn stop(&mut self) {
+        self.agenda.clear();
+    }
+}
+
+impl World {
+    /// The first of each kind.
+    pub(crate) fn plan_troubles(&mut self) {
+        if !self.planner.scripted {
+            for kind in Kind::ALL {
+                self.plan(kind);
+            }
+        }
+    }
+
+    fn plan(&mut self, kind: Kind) {
+        let Some(every) = kind.every(&self.profile) else { return };
+        let prng = match kind {
+            Kind::Kill | Kind::Power | Kind::Blackout | Kind::Pause | Kind::Reset => &mut self.planner.crash,
+            Kind::Isolate | Kind::OneWay => &mut self.planner.partition,
+            Kind::Promote => &mut self.planner.promotion,
+            Kind::Usurp | Kind::Wipe => &mut self.planner.aim,
+        };
+        // However rare, each kind comes at least once.
+        let mut after = every.draw(prng);
+        if self.now == Moment(0) {
+            after = after.min(prng.between(SECOND / 2, self.profile.chaos - SECOND / 2));
+        }
+        self.planner.push(self.now.plus(after), Plan::Trouble(kind));
+    }
+
+    /// The planner does what is due now.
+    pub(crate) fn on_plan(&mut self) -> Result<(), Failure> {
+        let Some((_, plan)) = self.planner.agenda.pop_first() else { return Ok(()) };
+        match plan {
+            Plan::Trouble(kind) => {
+                self.plan(kind);
+                self.strike(kind)
+            }
+            Plan::Crown { node, life } => {
+                if self.nodes[node].lives(life) && self.is_up(node) {
+                    self.planner.heir = Some(node);
+                    self.all(&[Act::Promote { node }], Fault::Usurped)?;
+                }
+                Ok(())
+            }
+            Plan::HoldBack { node, voter } => {
+                let long = Span(self.planner.aim.between(50 * MILLIS, 1500 * MILLIS));
+                self.all(&[Act::Cut { from: node, to: voter, long }], Fault::GreetHeldBack)
+            }
+            Plan::Look { left } => {
+                let nth = u32::try_from(self.planner.aim.below(1 << 16)).expect("small");
+                self.carry_out_deed(Act::Split { nth })?;
+                if left > 0 {
+                    self.planner.push(self.now.plus(100 * MILLIS), Plan::Look { left: left - 1 });
+                }
+                Ok(())
+            }
+            Plan::Script(act) => self.all(&[act], act.fault()),
+        }
+    }
+
+    /// Carry them out; they count as one fault, if any of them did something.
+    fn all(&mut self, acts: &[Act], fault: Fault) -> Result<(), Failure> {
+        let mut did = false;
+        for act in acts {
+            did |= self.carry_out_deed(*act)?;
+        }
+        self.tally.fired(fault, u64::from(did));
+        Ok(())
+    }
+
+    fn strike(&mut self, kind: Kind) -> Result<(), Failure> {
+        let nodes = self.nodes.len();
+        let Planner { crash, partition, promotion, .. } = &mut self.planner;
+        let profile = &self.profile;
+        let down = |prng: &mut Prng| Span(profile.down.draw(prng));
+        let (acts, fault) = match kind {
+            Kind::Kill => {
+                let act = Act::Kill { node: crash.index(nodes), down: down(crash) };
+                (vec![act], Fault::Kill)
+            }
+            Kind::Power => {
+                // What was acknowledged before it was flushed must stay with all nodes but one.
+                let any = crash.index(nodes);
+                let node = if profile.ack == Ack::Durable { any } else { profile.fragile };
+                (vec![Act::Power { node, loss: profile.loss, down: down(crash) }], Fault::PowerLoss)
+            }
+            Kind::Blackout => {
+                let act = |node| match profile.ack {
+                    Ack::Durable => Act::Power { node, loss: profile.loss, down: down(crash) },
+                    Ack::Written => Act::Kill { node, down: down(crash) },
+                };
+                ((0..nodes).map(act).collect(), Fault::Blackout)
+            }
+            Kind::Pause => {
+                let node = crash.index(nodes);
+                let long = Span(crash.between(10 * MILLIS, 6 * SECOND));
+                (vec![Act::Pause { node, long }], Fault::Pause)
+            }
+            Kind::Isolate => {
+                let node = partition.index(nodes);
+                let mut acts = Vec::new();
+                for other in (0..nodes).filter(|other| *other != node) {
+                    acts.push(Act::Cut { from: node, to: other, long: cut_off(partition) });
+                    acts.push(Act::Cut { from: other, to: node, long: cut_off(partition) });
+                }
+                (acts, Fault::Cut)
+            }
+            Kind::OneWay => {
+                let from = partition.index(nodes);
+                let to = (from + 1 + partition.index(nodes - 1)) % nodes;
+                (vec![Act::Cut { from, to, long: cut_off(partition) }], Fault::OneWayCut)
+            }
+            Kind::Reset => {
+                let nth = u32::try_from(crash.below(1 << 16)).expect("small");
+                (vec![Act::Reset { nth }], Fault::Reset)
+            }
+            Kind::Promote => (vec![Act::Promote { node: promotion.index(nodes) }], Fault::Promotion),
+            Kind::Usurp => return self.usurp(),
+            Kind::Wipe => return self.plan_wipe(),
+        };
+        self.all(&acts, fault)
+    }
+
+    /// Who serves, in the highest epoch.
+    pub(crate) fn serving(&self) -> Option<usize> {
+        let roles = self.nodes.iter().enumerate().filter_map(|(node, here)| {
+            let status = here.replica.as_ref()?.status();
+            (self.is_up(node) && status.role == Role::Primary).then_some((status.epoch, node))
+        });
+        roles.max().map(|(_, node)| node)
+    }
+
+    /// Somebody is to be promoted of whom the primary does not hear, while it goes on with the others.
+    fn usurp(&mut self) -> Result<(), Failure> {
+        let Some(primary) = self.serving() else { return Ok(()) };
+        let prng = &mut self.planner.aim;
+        let heir = (primary + 1 + prng.index(self.nodes.len() - 1)) % self.nodes.len();
+        let long = Span(prng.between(SECOND, 4 * SECOND));
+        let after = prng.between(0, 300 * MILLIS);
+        // Half of the time it hears of nobody, and goes on in the belief that it reigns.
+        let alone = prng.coin();
+        if !self.is_up(heir) {
+            return Ok(());
+        }
+        for other in (0..self.nodes.len()).filter(|other| *other == heir || alone && *other != primary) {
+            self.carry_out_deed(Act::Cut { from: primary, to: other, long })?;
+            self.carry_out_deed(Act::Cut { from: other, to: primary, long })?;
+        }
+        let life = self.nodes[heir].life;
+        self.planner.push(self.now.plus(after), Plan::Crown { node: heir, life });
+        Ok(())
+    }
+
+    /// A node says that it reigns. If it was promoted behind the primary's back, its voters hear of it late.
+    pub(crate) fn on_reigning(&mut self, node: usize, epoch: Epoch) {
+        self.oracle.on_reigning(epoch);
+        self.tally.forked = u64::from(self.oracle.is_forked());
+        if self.planner.heir != Some(node) || !self.chaos {
+            return;
+        }
+        self.planner.heir = None;
+        // After all that happens now, so that a script that names these deeds meets the same world.
+        let soon = self.now.plus(1);
+        self.planner.push(soon, Plan::Look { left: SPLIT_LOOKS });
+        for voter in (0..self.nodes.len()).filter(|voter| *voter != node) {
+            self.planner.push(soon, Plan::HoldBack { node, voter });
+        }
+    }
+
+    /// Whether the connection of this frame stands still from now on, and for how many nanoseconds.
+    pub(crate) fn stands_still(&mut self, head: &[u8]) -> Option<u64> {
+        let header = head.first_chunk().and_then(|head| FrameHeader::decode(head).ok())?;
+        let opens = matches!(header.kind, Frame::Greet | Frame::Begin | Frame::Ask | Frame::Promise);
+        let prng = &mut self.chances.stuck;
+        if !opens || !self.chaos || !prng.chance(self.profile.stuck) {
+            return None;
+        }
+        self.tally.fired(Fault::Stuck, 1);
+        Some(prng.between(SECOND, 6 * SECOND))
+    }
+
+    /// An operator is to wipe a follower's copy.
+    fn plan_wipe(&mut self) -> Result<(), Failure> {
+        let Some(primary) = self.serving() else { return Ok(()) };
+        let prng = &mut self.planner.aim;
+        let node = (primary + 1 + prng.index(self.nodes.len() - 1)) % self.nodes.len();
+        let down = Span(prng.between(10 * MILLIS, SECOND));
+        self.all(&[Act::Wipe { node, down }], Fault::Wiped)
+    }
+
+    /// What a node says of itself, if it runs.
+    pub(crate) fn status(&self, node: usize) -> Option<Status> {
+        self.nodes[node].replica.as_ref().map(Replica::status)
+    }
+}
+
+fn cut_off(prng: &mut Prng) -> Span {
+    Span(prng.between(50 * MILLIS, 8 * SECOND))
+}
