@@ -52,9 +52,10 @@ impl World {
         let deed = Deed { at: self.now, what: act };
         self.deeds.push(deed);
         self.transcript.line(self.now, &"deed", || act.to_string());
-        let did = self.act(act);
+        self.act(act)?;
+        self.oracle.verdict()?;
         self.take_agenda();
-        did.map(|()| true)
+        Ok(true)
     }
 
     fn is_possible(&self, act: Act) -> bool {
