@@ -6,8 +6,11 @@
 
 use core::fmt;
 
+use seawall_engine::io::Area;
+
 use crate::clock::Moment;
 use crate::device::Loss;
+use crate::disk::damage::Rot;
 use crate::tally::Fault;
 use crate::word::{Span, Word, next};
 
@@ -71,6 +74,21 @@ macro_rules! acts {
     };
 }
 
+impl Act {
+    /// Whether it does something only when an operation comes that it waits for, and counts then.
+    pub(crate) fn waits(self) -> bool {
+        match self {
+            Act::Rot { .. }
+            | Act::Lose { .. }
+            | Act::Misdirect { .. }
+            | Act::Hang { .. }
+            | Act::Fill { .. } => true,
+            Act::Kill { .. } | Act::Power { .. } | Act::Pause { .. } | Act::Cut { .. } => false,
+            Act::Reset { .. } | Act::Promote { .. } | Act::Wipe { .. } | Act::Split { .. } => false,
+        }
+    }
+}
+
 const MILLI: u64 = crate::clock::MILLIS;
 
 acts! {
@@ -123,6 +141,49 @@ acts! {
         /// It stays down for so long.
         down: Span = "for " or Span(300 * MILLI),
     }
+    /// A sector of a disk rots.
+    Rot "rot" Rot {
+        /// Whose.
+        node: usize = "",
+        /// In which area.
+        area: Area = "in ",
+        /// How.
+        rot: Rot = "of " or Rot::Bits,
+        /// Which, counted round.
+        nth: u32 = "at " or 0,
+    }
+    /// A device calls its next write to an area done, and does not do it.
+    Lose "lose" LostWrite {
+        /// Whose.
+        node: usize = "",
+        /// Which area.
+        area: Area = "in ",
+    }
+    /// A device carries out its next write to an area at another place of that area.
+    Misdirect "misdirect" Misdirected {
+        /// Whose.
+        node: usize = "",
+        /// Which area.
+        area: Area = "in ",
+        /// Where to, counted round.
+        nth: u32 = "at " or 0,
+    }
+    /// A disk's next operation hangs, and the process that waits for it can't be killed.
+    Hang "hang" Hung {
+        /// Whose.
+        node: usize = "",
+        /// For so long, or until its power goes.
+        long: Span = "for " or Span(8_000 * MILLI),
+    }
+    /// Writes to an area find no space.
+    Fill "fill" Full {
+        /// Whose.
+        node: usize = "",
+        /// Which area.
+        area: Area = "in " or Area::Home,
+        /// For so long.
+        long: Span = "for " or Span(1_000 * MILLI),
+    }
     /// If several nodes take themselves for primary, clients turn to them in turn.
     Split "split" Usurped {
         /// The first client's, counted round.
@@ -171,6 +232,11 @@ mod tests {
             Act::Promote { node: 2 },
             Act::Wipe { node: 2, down: Span(5) },
             Act::Split { nth: 3 },
+            Act::Rot { node: 0, area: Area::Super, rot: Rot::Sector, nth: 9 },
+            Act::Lose { node: 1, area: Area::Log },
+            Act::Misdirect { node: 1, area: Area::Table, nth: 123_456 },
+            Act::Hang { node: 2, long: Span(3) },
+            Act::Fill { node: 0, area: Area::Home, long: Span(MILLI) },
         ];
         for act in acts {
             assert_eq!(Act::read(&act.to_string()), Ok(act), "{act}");

@@ -190,7 +190,8 @@ impl Device {
         digest
     }
 
-    fn put(&mut self, offset: u64, bytes: &[u8]) {
+    /// Changes bytes without a write: nothing takes it back.
+    pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) {
         each_chunk(offset, bytes.len(), |chunk, within, at, len| {
             let target = self.chunks.entry(chunk).or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
             target[within..within + len].copy_from_slice(&bytes[at..at + len]);

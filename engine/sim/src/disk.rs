@@ -3,6 +3,8 @@
 //! An operation takes effect when it ends, except that a read may have looked as early as it was given. Until
 //! then it is in flight, and a crash leaves of it what it likes.
 
+pub(crate) mod damage;
+
 use std::collections::BTreeMap;
 
 use seawall_engine::format::{both_slots, wiped};
@@ -15,11 +17,14 @@ use seawall_wal::superblock::Superblock;
 
 use crate::checksum::crc32c;
 use crate::device::{Device, Domain, Loss, SECTOR};
+use crate::disk::damage::Damage;
 use crate::pool::{BLOCK, Pool};
 use crate::prng::Prng;
 
 /// Linux's number for an input/output error.
-const EIO: DiskError = DiskError { errno: 5 };
+pub(crate) const EIO: DiskError = DiskError { errno: 5 };
+/// Linux's number for a device without space.
+pub(crate) const ENOSPC: DiskError = DiskError { errno: 28 };
 
 /// How an operation will end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +32,14 @@ pub(crate) enum Fate {
     /// Well.
     Good,
     /// With an error; of what it was to write, anything may have been written.
-    Error,
+    Error(DiskError),
+    /// Well, says the device, and has written nothing.
+    Lost,
+    /// Well, says the device, and has written it at another place of the same area.
+    Astray {
+        /// There. Bytes from the area's start.
+        to: u64,
+    },
 }
 
 /// How a node's life ends.
@@ -65,12 +77,19 @@ pub(crate) struct Disk {
     main: Device,
     log: Device,
     jobs: BTreeMap<OpId, Job>,
+    damage: Damage,
 }
 
 impl Disk {
     /// Empty devices of that geometry.
     pub(crate) fn new(geometry: Geometry) -> Disk {
-        Disk { geometry, main: Device::default(), log: Device::default(), jobs: BTreeMap::new() }
+        Disk {
+            geometry,
+            main: Device::default(),
+            log: Device::default(),
+            jobs: BTreeMap::new(),
+            damage: Damage::default(),
+        }
     }
 
     /// Its geometry.
@@ -92,6 +111,7 @@ impl Disk {
             let bytes = usize::try_from(self.area_bytes(area)).expect("a small volume");
             self.format(area, 0, &vec![0; bytes]);
         }
+        self.forget_damage();
     }
 
     /// What is there now, whether stable or not.
@@ -134,9 +154,17 @@ impl Disk {
         let Job { what, fate, early, mark } = self.jobs.remove(&op).expect("an operation in flight");
         let result = match fate {
             Fate::Good => Ok(self.carry_out(&what, early, mark, pool)),
-            Fate::Error => {
+            Fate::Error(error) => {
                 self.break_off(&what, pool, prng);
-                Err(EIO)
+                Err(error)
+            }
+            Fate::Lost => {
+                self.lose_write(&what, pool);
+                Ok(DiskDone::Done)
+            }
+            Fate::Astray { to } => {
+                self.misdirect(&what, to, pool);
+                Ok(DiskDone::Done)
             }
         };
         Ended { what, result }
@@ -205,17 +233,33 @@ impl Disk {
 
     /// Nobody knows how far an operation came.
     fn break_off(&mut self, what: &DiskOp, pool: &Pool, prng: &mut Prng) {
-        let (area, offset, bytes) = match what {
-            DiskOp::WriteMeta { area, offset, bytes, .. } => (*area, *offset, bytes.clone()),
-            DiskOp::Append { offset, parts, .. } => (Area::Log, *offset, self.append_bytes(parts, pool)),
-            DiskOp::WriteHome { extent, from } => {
-                (Area::Home, extent.start * BLOCK as u64, pool.bytes(*from).to_vec())
-            }
-            DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => return,
-            DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => return,
-        };
+        let Some((area, offset, bytes, _)) = self.writes(what, pool) else { return };
+        let before = self.bytes(area, offset, bytes.len());
         let at = self.offset(area) + offset;
         self.device_mut(area).write_some(domain(area), at, &bytes, prng);
+        let after = self.bytes(area, offset, bytes.len());
+        for (index, (old, new)) in before.chunks_exact(SECTOR).zip(after.chunks_exact(SECTOR)).enumerate() {
+            if old != new {
+                self.damage.on_written(area, offset + (index * SECTOR) as u64, SECTOR);
+            }
+        }
+    }
+
+    /// What an operation writes: where, what, and whether it is stable when it ends.
+    pub(crate) fn writes(&self, what: &DiskOp, pool: &Pool) -> Option<(Area, u64, Vec<u8>, bool)> {
+        match what {
+            DiskOp::WriteMeta { area, offset, bytes, durable } => {
+                Some((*area, *offset, bytes.clone(), *durable))
+            }
+            DiskOp::Append { offset, parts, durable } => {
+                Some((Area::Log, *offset, self.append_bytes(parts, pool), *durable))
+            }
+            DiskOp::WriteHome { extent, from } => {
+                Some((Area::Home, extent.start * BLOCK as u64, pool.bytes(*from).to_vec(), false))
+            }
+            DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => None,
+            DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => None,
+        }
     }
 
     fn append_bytes(&self, parts: &[AppendPart], pool: &Pool) -> Vec<u8> {
@@ -244,9 +288,21 @@ impl Disk {
     }
 
     fn write(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {
+        self.damage.on_written(area, offset, bytes.len());
+        self.store(area, offset, bytes, durable);
+    }
+
+    /// A write as the device carries it out.
+    fn store(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {
         assert!(offset + bytes.len() as u64 <= self.area_bytes(area), "a write stays within its area");
         let at = self.offset(area) + offset;
         self.device_mut(area).write(domain(area), at, bytes, durable);
+    }
+
+    /// Changes what is there behind everybody's back.
+    fn put(&mut self, area: Area, offset: u64, bytes: &[u8]) {
+        let at = self.offset(area) + offset;
+        self.device_mut(area).put(at, bytes);
     }
 
     fn offset(&self, area: Area) -> u64 {
@@ -258,7 +314,8 @@ impl Disk {
         }
     }
 
-    fn area_bytes(&self, area: Area) -> u64 {
+    /// Bytes of an area.
+    pub(crate) fn area_bytes(&self, area: Area) -> u64 {
         match area {
             Area::Super => seawall_wal::geometry::SUPER_BYTES,
             Area::Log => self.geometry.log_bytes,

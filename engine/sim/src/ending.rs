@@ -26,7 +26,7 @@ impl World {
                 self.tally.deferred += 1;
                 return Ok(false);
             }
-            if self.now >= bound && self.needs_operator() {
+            if self.now >= bound && (self.needs_operator() || self.is_down_to_one()) {
                 self.tally.needs_operator += 1;
                 return Ok(false);
             }
@@ -52,6 +52,15 @@ impl World {
         let statuses = || self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status()));
         statuses().any(|status| status.role == Role::Starting)
             && statuses().any(|status| !status.base_complete)
+    }
+
+    /// A volume of two copies, and one of them is being replaced: it votes on nothing, and one vote is no majority.
+    fn is_down_to_one(&self) -> bool {
+        let whole = |node: &usize| self.status(*node).is_some_and(|status| status.base_complete);
+        self.nodes.len() == 2
+            && self.atlas.harmed().next().is_some()
+            && self.serving().is_none()
+            && (0..2).filter(whole).count() < 2
     }
 
     /// Acknowledgements before the flush, and too few copies left whose word counts: no election can succeed, since

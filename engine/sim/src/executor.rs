@@ -4,10 +4,13 @@ use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::Role;
 
+use seawall_wal::superblock::Superblock;
+
 use crate::birth::setup;
-use crate::clock::{MILLIS, NodeClock, SECOND};
+use crate::clock::{MILLIS, Moment, NodeClock, SECOND};
 use crate::deed::{Act, Deed};
 use crate::disk::Crash;
+use crate::mishap::{Waiting, Way};
 use crate::node::State;
 use crate::oracle::Failure;
 use crate::oracle::image::superblock;
@@ -61,7 +64,8 @@ impl World {
     fn is_possible(&self, act: Act) -> bool {
         let nodes = self.nodes.len();
         match act {
-            Act::Kill { node, .. } => node < nodes && self.is_alive(node),
+            // The kernel waits for the device before it lets a process go.
+            Act::Kill { node, .. } => node < nodes && self.is_alive(node) && !self.hangs(node),
             // What was acknowledged before it was flushed must stay with all nodes but one.
             Act::Power { node, .. } => {
                 node < nodes
@@ -73,6 +77,10 @@ impl World {
             Act::Reset { .. } => self.net.open_connections() > 0,
             Act::Wipe { node, .. } => node < nodes && self.may_wipe(node),
             Act::Split { .. } => self.reigning().len() > 1,
+            Act::Rot { node, area, .. } | Act::Lose { node, area } | Act::Misdirect { node, area, .. } => {
+                node < nodes && self.may_harm(node, area)
+            }
+            Act::Hang { node, .. } | Act::Fill { node, .. } => node < nodes,
         }
     }
 
@@ -97,6 +105,15 @@ impl World {
             Act::Promote { node } => return self.promote(node),
             Act::Wipe { node, down } => self.wipe(node, down.0),
             Act::Split { nth } => self.split(nth),
+            Act::Rot { node, area, rot, nth } => self.rot(node, area, rot, nth),
+            Act::Lose { node, area } => self.nodes[node].waiting.write = Some((area, Way::Lost)),
+            Act::Misdirect { node, area, nth } => {
+                self.nodes[node].waiting.write = Some((area, Way::Astray { nth }));
+            }
+            Act::Hang { node, long } => self.nodes[node].waiting.hang = Some(long.0),
+            Act::Fill { node, area, long } => {
+                self.nodes[node].waiting.full = Some((area, self.now.plus(long.0)));
+            }
         }
         Ok(())
     }
@@ -159,6 +176,7 @@ impl World {
         };
         let in_sync = self.status(primary).is_some_and(|status| status.peers.iter().all(|peer| peer.counts));
         !self.wiped
+            && self.atlas.bears(node)
             && in_sync
             && (0..self.nodes.len()).all(whole)
             && superblock(&self.nodes[node].disk).is_some()
@@ -171,10 +189,17 @@ impl World {
         self.crash(node, Crash::Kill);
         // What the process had in flight when it ended may have changed the superblock.
         let before = superblock(&self.nodes[node].disk).unwrap_or(before);
-        self.nodes[node].disk.wipe(&before);
-        self.oracle.on_wiped(node, &self.nodes[node].disk);
+        self.wipe_disk(node, &before);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+    }
+
+    /// A copy is thrown away.
+    pub(crate) fn wipe_disk(&mut self, node: usize, superblock: &Superblock) {
+        self.nodes[node].disk.wipe(superblock);
+        self.oracle.on_wiped(node, &self.nodes[node].disk);
+        let held = self.oracle.frontiers.held(node);
+        self.atlas.on_harmed(node, held);
     }
 
     /// A life ends.
@@ -183,6 +208,8 @@ impl World {
         let here = &mut self.nodes[node];
         self.oracle.copies.on_crashing(node, &here.disk, &here.pool);
         let lost = here.disk.on_crash(crash, &here.pool, &mut self.chances.loss);
+        self.take_back_blind_damage(node);
+        let here = &mut self.nodes[node];
         self.oracle.on_crashed(node, crash, &here.disk);
         self.tally.fired(Fault::SectorsLost, lost);
         here.replica = None;
@@ -190,6 +217,7 @@ impl World {
         here.pool = Pool::default();
         here.deadline = None;
         here.faulted = false;
+        here.waiting.hangs = Moment(0);
         here.state = State::Down { powered: crash == Crash::Kill };
         here.boot += u32::from(crash != Crash::Kill);
         let requests = core::mem::take(&mut here.requests);
@@ -204,6 +232,7 @@ impl World {
 
     /// A life begins, from the disk alone.
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Failure> {
+        self.take_back_blind_damage(node);
         let limit = self.profile.clock_ppm;
         let ppm = self.chances.clock.between(0, 2 * limit).cast_signed() - limit.cast_signed();
         let origin = self.chances.clock.below(1_000 * SECOND);
@@ -215,6 +244,7 @@ impl World {
         here.state = State::Up;
         here.life += 1;
         here.accepted = 0;
+        here.read_errors = 0;
         here.busy = (self.now, 0);
         let now = here.clock.shows(self.now);
         let setup = setup(&self.profile, node, here.machine_boot(), self.options.bait);
@@ -241,7 +271,11 @@ impl World {
         self.queue.push(self.now.plus(WATCH), Event::Watch);
         let mut reigns = false;
         for node in 0..self.nodes.len() {
-            if self.nodes[node].faulted && self.is_up(node) {
+            if self.hangs(node) {
+                // Nobody can do anything about its process.
+            } else if self.care_for(node)? {
+                continue;
+            } else if self.nodes[node].faulted && self.is_up(node) {
                 self.crash(node, Crash::Kill);
                 let life = self.nodes[node].life;
                 self.queue.push(self.now.plus(SECOND), Event::Mend(Mend::Start { node, life }));
@@ -271,6 +305,9 @@ impl World {
         self.transcript.line(self.now, &"run", || "=== the world heals".to_owned());
         self.chaos = false;
         self.planner.stop();
+        for here in &mut self.nodes {
+            here.waiting = Waiting { hangs: here.waiting.hangs, ..Waiting::default() };
+        }
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 self.net.set_cut(self.now, from, to, false);

@@ -2,7 +2,9 @@
 //! faults. Same seed, same history, byte for byte. It is the second driver of the machine that `seawall` drives.
 
 mod asking;
+mod atlas;
 mod birth;
+mod care;
 mod checksum;
 mod client;
 mod clock;
@@ -11,6 +13,7 @@ mod device;
 mod disk;
 mod ending;
 mod executor;
+mod mishap;
 mod net;
 mod node;
 pub mod options;

@@ -9,6 +9,7 @@ use seawall_sender::time::Instant;
 use crate::client::Wish;
 use crate::clock::{Moment, NodeClock};
 use crate::disk::Disk;
+use crate::mishap::Waiting;
 use crate::net::Host;
 use crate::oracle::register::Turn;
 use crate::pool::Pool;
@@ -73,6 +74,12 @@ pub(crate) struct Node {
     pub(crate) busy: (Moment, u32),
     /// Whether it said that its disk failed.
     pub(crate) faulted: bool,
+    /// Whether it said of itself what tells of damage.
+    pub(crate) sick: bool,
+    /// Reads that failed in this life.
+    pub(crate) read_errors: u64,
+    /// What waits for its disk operations.
+    pub(crate) waiting: Waiting,
 }
 
 impl Node {
@@ -93,6 +100,9 @@ impl Node {
             tick: 0,
             busy: (Moment(0), 0),
             faulted: false,
+            sick: false,
+            read_errors: 0,
+            waiting: Waiting::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use seawall_engine::io::Area;
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::{Role, Status};
@@ -11,6 +12,7 @@ use seawall_wal::names::Epoch;
 
 use crate::clock::{MILLIS, Moment, SECOND};
 use crate::deed::{Act, Deed};
+use crate::disk::damage::Rot;
 use crate::oracle::Failure;
 use crate::prng::{Prng, Stream};
 use crate::profile::{Every, Profile};
@@ -44,10 +46,20 @@ enum Kind {
     Usurp,
     /// A follower's copy is wiped.
     Wipe,
+    /// A sector rots.
+    Rot,
+    /// A write is lost.
+    Lose,
+    /// A write goes astray.
+    Misdirect,
+    /// A disk operation hangs.
+    Hang,
+    /// There is no space.
+    Fill,
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 15] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -58,6 +70,11 @@ impl Kind {
         Kind::Promote,
         Kind::Usurp,
         Kind::Wipe,
+        Kind::Rot,
+        Kind::Lose,
+        Kind::Misdirect,
+        Kind::Hang,
+        Kind::Fill,
     ];
 
     fn every(self, profile: &Profile) -> Option<Every> {
@@ -72,6 +89,11 @@ impl Kind {
             Kind::Promote => profile.promote,
             Kind::Usurp => profile.usurp,
             Kind::Wipe => profile.wipe,
+            Kind::Rot => profile.device.rot,
+            Kind::Lose => profile.device.lose,
+            Kind::Misdirect => profile.device.misdirect,
+            Kind::Hang => profile.device.hang,
+            Kind::Fill => profile.device.fill,
         }
     }
 }
@@ -98,6 +120,8 @@ pub(crate) struct Planner {
     partition: Prng,
     promotion: Prng,
     aim: Prng,
+    damage: Prng,
+    hang: Prng,
     agenda: BTreeMap<(Moment, u64), Plan>,
     count: u64,
     /// Whether a script says what happens.
@@ -115,6 +139,8 @@ impl Planner {
             partition: stream(Stream::Partition),
             promotion: stream(Stream::Promotion),
             aim: stream(Stream::Scenario),
+            damage: stream(Stream::Mishap),
+            hang: stream(Stream::Hang),
             agenda: BTreeMap::new(),
             count: 0,
             scripted: script.is_some(),
@@ -159,6 +185,8 @@ impl World {
             Kind::Isolate | Kind::OneWay => &mut self.planner.partition,
             Kind::Promote => &mut self.planner.promotion,
             Kind::Usurp | Kind::Wipe => &mut self.planner.aim,
+            Kind::Rot | Kind::Lose | Kind::Misdirect => &mut self.planner.damage,
+            Kind::Hang | Kind::Fill => &mut self.planner.hang,
         };
         // However rare, each kind comes at least once.
         let mut after = every.draw(prng);
@@ -199,11 +227,28 @@ impl World {
         }
     }
 
+    /// A disk is harmed: one that is harmed already, or any other that the run can bear.
+    fn plan_damage(&mut self, kind: Kind) -> Result<(), Failure> {
+        let prng = &mut self.planner.damage;
+        let node = prng.index(self.nodes.len());
+        let area = prng.pick(&[Area::Super, Area::Log, Area::Table, Area::Home, Area::Home]);
+        let nth = u32::try_from(prng.below(1 << 20)).expect("small");
+        let rot = prng.pick(&[Rot::Bits, Rot::Bits, Rot::Sector]);
+        let act = match kind {
+            Kind::Rot => Act::Rot { node, area, rot, nth },
+            Kind::Lose => Act::Lose { node, area },
+            Kind::Misdirect => Act::Misdirect { node, area, nth },
+            other => unreachable!("{other:?} harms no disk"),
+        };
+        self.carry_out_deed(act).map(|_| ())
+    }
+
     /// Carry them out; they count as one fault, if any of them did something.
     fn all(&mut self, acts: &[Act], fault: Fault) -> Result<(), Failure> {
         let mut did = false;
         for act in acts {
-            did |= self.carry_out_deed(*act)?;
+            // What waits for the next operation counts when it happens.
+            did |= self.carry_out_deed(*act)? && !act.waits();
         }
         self.tally.fired(fault, u64::from(did));
         Ok(())
@@ -211,7 +256,7 @@ impl World {
 
     fn strike(&mut self, kind: Kind) -> Result<(), Failure> {
         let nodes = self.nodes.len();
-        let Planner { crash, partition, promotion, .. } = &mut self.planner;
+        let Planner { crash, partition, promotion, hang, .. } = &mut self.planner;
         let profile = &self.profile;
         let down = |prng: &mut Prng| Span(profile.down.draw(prng));
         let (acts, fault) = match kind {
@@ -258,6 +303,16 @@ impl World {
             Kind::Promote => (vec![Act::Promote { node: promotion.index(nodes) }], Fault::Promotion),
             Kind::Usurp => return self.usurp(),
             Kind::Wipe => return self.plan_wipe(),
+            Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
+            Kind::Hang => {
+                let long = Span(hang.between(3 * SECOND, 20 * SECOND));
+                (vec![Act::Hang { node: hang.index(nodes), long }], Fault::Hung)
+            }
+            Kind::Fill => {
+                let area = hang.pick(&[Area::Home, Area::Home, Area::Log]);
+                let long = Span(hang.between(300 * MILLIS, 4 * SECOND));
+                (vec![Act::Fill { node: hang.index(nodes), area, long }], Fault::Full)
+            }
         };
         self.all(&acts, fault)
     }

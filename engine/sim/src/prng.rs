@@ -34,6 +34,14 @@ pub(crate) enum Stream {
     Stuck,
     /// Promotions for no reason.
     Promotion,
+    /// Which bits rot.
+    Damage,
+    /// When and where disks rot, and lose or misdirect writes.
+    Mishap,
+    /// What the devices and the wires of a run are like.
+    Weather,
+    /// Devices that hang or are full.
+    Hang,
 }
 
 impl Stream {
@@ -55,6 +63,10 @@ impl Stream {
             Stream::Scenario => 13,
             Stream::Stuck => 21,
             Stream::Promotion => 22,
+            Stream::Damage => 14,
+            Stream::Mishap => 17,
+            Stream::Weather => 18,
+            Stream::Hang => 15,
         }
     }
 }

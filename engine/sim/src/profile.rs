@@ -1,6 +1,8 @@
 //! What a run is like: the volume, the load and the faults, all drawn from the seed. Each fault is off in about
 //! half of all seeds, on its own.
 
+mod weather;
+
 use core::fmt;
 
 use seawall_engine::setup::{Ack, CommitRule};
@@ -9,6 +11,7 @@ use seawall_wal::geometry::{Geometry, LOG_BYTES_MIN};
 use crate::clock::{MILLIS, SECOND};
 use crate::device::Loss;
 use crate::prng::{Prng, Stream};
+pub(crate) use crate::profile::weather::DeviceProfile;
 
 /// How often something happens: after a time between these, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +110,8 @@ pub(crate) struct Profile {
     pub(crate) net: NetProfile,
     /// The disks.
     pub(crate) disk: DiskProfile,
+    /// What befalls the disks.
+    pub(crate) device: DeviceProfile,
     /// The clients.
     pub(crate) load: LoadProfile,
     /// The machine's bounds.
@@ -187,6 +192,7 @@ impl Profile {
                 write_errors: p.pick(&[0, 0, 100]),
                 flush_errors: p.pick(&[0, 0, 1000]),
             },
+            device: DeviceProfile::default(),
             load: LoadProfile {
                 outstanding: p.pick(&[1, 4, 8, 16]),
                 think_max: p.pick(&[2, 10, 20, 50]) * MILLIS,
@@ -242,6 +248,7 @@ impl Profile {
         if p.below(12) == 0 {
             self.commit = CommitRule::One;
         }
+        self.device = DeviceProfile::draw(&mut Prng::new(seed, Stream::Weather));
     }
 }
 
@@ -287,6 +294,11 @@ impl fmt::Display for Profile {
             ("stuck", self.stuck > 0),
             ("wipe", self.wipe.is_some()),
             ("drain", self.drain),
+            ("rot", self.device.rot.is_some()),
+            ("lose", self.device.lose.is_some()),
+            ("misdirect", self.device.misdirect.is_some()),
+            ("hang", self.device.hang.is_some()),
+            ("fill", self.device.fill.is_some()),
         ];
         let names: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         write!(f, "; loss {:?}; {}", self.loss, names.join(" "))

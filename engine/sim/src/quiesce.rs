@@ -21,6 +21,9 @@ impl World {
         let [primary] = primaries[..] else {
             return Some(format!("{} nodes are primary", primaries.len()));
         };
+        if let Some(node) = (0..self.nodes.len()).find(|node| self.nodes[*node].sick) {
+            return Some(format!("node {node} is damaged and was not replaced"));
+        }
         if let Some(peer) = primary.peers.iter().find(|peer| !peer.counts) {
             return Some(format!(
                 "{} is {} (rule {}, last end {}, durable {} of {})",

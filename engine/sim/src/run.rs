@@ -87,6 +87,9 @@ fn live(world: &mut World) -> Result<(), Failure> {
     if !world.come_to_rest()? {
         return Ok(());
     }
+    if !world.scrub_to_the_end()? {
+        return Ok(());
+    }
     world.check_images()?;
     world.compare()?;
     if world.profile.drain {

@@ -6,7 +6,7 @@ use seawall_engine::notice::Notice;
 use crate::birth::node_at;
 use crate::client::Wish;
 use crate::clock::{MILLIS, SECOND};
-use crate::disk::{Fate, buffers, bytes_moved, describe};
+use crate::disk::{EIO, Fate, buffers, bytes_moved, describe};
 use crate::node::{Request, State};
 use crate::oracle::Failure;
 use crate::oracle::ledger::Place;
@@ -142,12 +142,12 @@ impl World {
                 self.transcript.line(self.now, &node, || format!("  answer {}: {answer:?}", id.0));
                 self.answers.insert(id, answer);
             }
-            Output::Notice(notice) => self.on_notice(node, &notice),
+            Output::Notice(notice) => return self.on_notice(node, &notice),
         }
         Ok(())
     }
 
-    fn on_notice(&mut self, node: usize, notice: &Notice) {
+    fn on_notice(&mut self, node: usize, notice: &Notice) -> Result<(), Failure> {
         self.transcript.line(self.now, &node, || format!("  ! {notice}"));
         *self.tally.notices.entry(notice.kind()).or_default() += 1;
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
@@ -159,6 +159,7 @@ impl World {
         if let Notice::Opened { rule, .. } = notice {
             self.opened[node] = Some(rule);
         }
+        self.on_complaint(node, notice)
     }
 
     fn give(&mut self, node: usize, op: OpId, what: seawall_engine::io::DiskOp) -> Result<(), Failure> {
@@ -179,7 +180,8 @@ impl World {
         let fate = match fault {
             Some(fault) if self.chaos && draw < chance => {
                 self.tally.fired(fault, 1);
-                Fate::Error
+                self.nodes[node].read_errors += u64::from(fault == Fault::ReadError);
+                Fate::Error(EIO)
             }
             Some(_) | None => Fate::Good,
         };
@@ -192,13 +194,14 @@ impl World {
         if let D::Merge { .. } = what {
             latency = 1_000;
         }
+        let (fate, latency) = self.befalls(node, &what, fate, latency);
         let early = self.chances.disk.coin();
         self.transcript.line(self.now, &node, || {
             format!(
                 "  disk {} {}{}",
                 op.0,
                 describe(&what),
-                if fate == Fate::Error { " (will fail)" } else { "" }
+                if fate == Fate::Good { String::new() } else { format!(" ({fate:?})") }
             )
         });
         self.transcript.note(latency);
@@ -236,7 +239,7 @@ impl World {
                 0
             }
             Err(refusal) => {
-                self.on_refused(&request, *refusal, at_once);
+                self.on_refused(node, &request, *refusal, at_once)?;
                 20 * MILLIS
             }
         };
@@ -282,14 +285,27 @@ impl World {
         }
     }
 
-    fn on_refused(&mut self, request: &Request, refusal: Refusal, at_once: bool) {
+    fn on_refused(
+        &mut self,
+        node: usize,
+        request: &Request,
+        refusal: Refusal,
+        at_once: bool,
+    ) -> Result<(), Failure> {
         self.tally.refused += 1;
+        if refusal == Refusal::Unreadable && !self.atlas.is_harmed(node) && self.nodes[node].read_errors == 0
+        {
+            let detail =
+                format!("node {node} can't read for {:?}, and its disk is as it wrote it", request.wish);
+            return Err(Failure::new("damage-is-real", detail));
+        }
         if refusal == Refusal::NotPrimary {
             self.hands[request.slot].guess = self.chances.client.index(self.nodes.len());
         }
         // What is refused in the step that hears of it was not begun.
         let void = at_once && refusal == Refusal::NotPrimary;
         self.settle(request, void);
+        Ok(())
     }
 
     /// A request ended without a good answer.

@@ -120,6 +120,10 @@ impl Harvest {
                  {} forked under commit rule one",
                 tally.needs_operator, tally.deferred, tally.compared, tally.clean_restarts, tally.forked
             ),
+            format!(
+                "{} copies replaced for damage, {} disks whole again, {} spared damage that nobody could see",
+                tally.replaced, tally.whole_again, tally.spared
+            ),
             format!("faults: {}", faults.join(", ")),
             format!("notices: {}", notices.join(", ")),
             format!(

@@ -45,11 +45,21 @@ pub enum Fault {
     Stuck,
     /// A follower's copy was wiped.
     Wiped,
+    /// A sector rotted.
+    Rot,
+    /// A device called a write done and did not do it.
+    LostWrite,
+    /// A device wrote at another place.
+    Misdirected,
+    /// A disk operation did not end for a long time, and its process could not be killed.
+    Hung,
+    /// A write found no space.
+    Full,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 25] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -70,6 +80,11 @@ impl Fault {
         Fault::GreetHeldBack,
         Fault::Stuck,
         Fault::Wiped,
+        Fault::Rot,
+        Fault::LostWrite,
+        Fault::Misdirected,
+        Fault::Hung,
+        Fault::Full,
     ];
 
     /// Its name in reports.
@@ -96,6 +111,11 @@ impl Fault {
             Fault::GreetHeldBack => "greet-held-back",
             Fault::Stuck => "stuck",
             Fault::Wiped => "wiped",
+            Fault::Rot => "rot",
+            Fault::LostWrite => "lost-write",
+            Fault::Misdirected => "misdirected",
+            Fault::Hung => "hung",
+            Fault::Full => "full",
         }
     }
 }
@@ -125,6 +145,12 @@ pub struct Tally {
     pub clean_restarts: u64,
     /// Runs under commit rule `one` in which a suffix may have been lost.
     pub forked: u64,
+    /// Nodes whose damage nobody could have seen, so that it was taken back before they started.
+    pub spared: u64,
+    /// Copies that the operator threw away because they were damaged.
+    pub replaced: u64,
+    /// Disks that were harmed and came to be whole again.
+    pub whole_again: u64,
     /// Virtual nanoseconds.
     pub nanos: u64,
 }
@@ -154,6 +180,9 @@ impl Tally {
         self.compared += other.compared;
         self.clean_restarts += other.clean_restarts;
         self.forked += other.forked;
+        self.spared += other.spared;
+        self.replaced += other.replaced;
+        self.whole_again += other.whole_again;
         self.nanos += other.nanos;
     }
 }

@@ -1,7 +1,10 @@
 //! Words of the texts in which deeds, scripts and scenarios are written.
 
+use seawall_engine::io::Area;
+
 use crate::clock::{MILLIS, SECOND};
 use crate::device::Loss;
+use crate::disk::damage::Rot;
 
 /// Something that is one word in a text.
 pub trait Word: Sized {
@@ -84,6 +87,40 @@ impl Word for u32 {
 
     fn read(word: &str) -> Option<u32> {
         word.parse().ok()
+    }
+}
+
+impl Word for Area {
+    const WHAT: &'static str = "area (super, log, table, home)";
+
+    fn shown(&self) -> String {
+        match self {
+            Area::Super => "super",
+            Area::Log => "log",
+            Area::Table => "table",
+            Area::Home => "home",
+        }
+        .to_owned()
+    }
+
+    fn read(word: &str) -> Option<Area> {
+        [Area::Super, Area::Log, Area::Table, Area::Home].into_iter().find(|area| area.shown() == word)
+    }
+}
+
+impl Word for Rot {
+    const WHAT: &'static str = "kind of rot (bits, sector)";
+
+    fn shown(&self) -> String {
+        match self {
+            Rot::Bits => "bits",
+            Rot::Sector => "sector",
+        }
+        .to_owned()
+    }
+
+    fn read(word: &str) -> Option<Rot> {
+        [Rot::Bits, Rot::Sector].into_iter().find(|rot| rot.shown() == word)
     }
 }
 

@@ -6,6 +6,7 @@ use seawall_engine::io::{Answer, Command, CommandId, Input, LinkId, OpId};
 use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
 use seawall_wal::names::VolumeId;
 
+use crate::atlas::Atlas;
 use crate::birth::formatted;
 use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment, SECOND};
@@ -93,6 +94,7 @@ pub(crate) struct Chances {
     pub(crate) operator: Prng,
     pub(crate) clock: Prng,
     pub(crate) stuck: Prng,
+    pub(crate) damage: Prng,
 }
 
 /// Everything.
@@ -123,6 +125,7 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<CommandId, Answer>,
     /// The rule by which each node opened last.
     pub(crate) opened: Vec<Option<&'static str>>,
+    pub(crate) atlas: Atlas,
     pub(crate) oracle: Oracle,
     pub(crate) tally: Tally,
     pub(crate) transcript: Transcript,
@@ -149,6 +152,7 @@ impl World {
                 operator: stream(Stream::Operator),
                 clock: stream(Stream::Clock),
                 stuck: stream(Stream::Stuck),
+                damage: stream(Stream::Damage),
             },
             nodes,
             net: Net::new(profile.replicas, profile.net, stream(Stream::Net), stream(Stream::Reset)),
@@ -165,6 +169,7 @@ impl World {
             wiped: false,
             answers: BTreeMap::new(),
             opened: vec![None; profile.replicas],
+            atlas: Atlas::new(&profile),
             oracle: Oracle::new(&profile),
             tally: Tally::default(),
             transcript: Transcript::new(options.trace),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::damage::Rot;
 use crate::prng::Stream;
 use seawall_engine::io::Payload;
 use seawall_wal::names::{Epoch, Lsn, VolumeId};
@@ -83,10 +84,86 @@ fn a_failed_write_may_have_written_anything() {
     for seed in 0..32 {
         let (mut disk, mut pool) = (disk(512), Pool::default());
         let from = pool.filled(&[7; BLOCK]).buf;
-        disk.on_given(OpId(1), DiskOp::WriteHome { extent: Extent::new(0, 1), from }, Fate::Error, false);
+        disk.on_given(
+            OpId(1),
+            DiskOp::WriteHome { extent: Extent::new(0, 1), from },
+            Fate::Error(EIO),
+            false,
+        );
         let ended = disk.on_due(OpId(1), &mut pool, &mut Prng::new(seed, Stream::Loss));
         assert_eq!(ended.result, Err(EIO));
         outcomes.insert(disk.bytes(Area::Home, 0, BLOCK).iter().filter(|&&byte| byte == 7).count());
     }
     assert!(outcomes.contains(&0) && outcomes.contains(&BLOCK) && outcomes.len() > 2, "{outcomes:?}");
+}
+
+fn home(start: u64, from: Buf) -> DiskOp {
+    DiskOp::WriteHome { extent: Extent::new(start, 1), from }
+}
+
+fn blocks_at_home(disk: &Disk) -> Vec<u8> {
+    (0..4).map(|block| disk.bytes(Area::Home, block * BLOCK as u64, BLOCK)[0]).collect()
+}
+
+#[test]
+fn a_lost_write_is_done_and_was_not_done_until_it_is_written_again() {
+    let (mut disk, mut pool) = (disk(512), Pool::default());
+    let (one, two) = (pool.filled(&[1; BLOCK]).buf, pool.filled(&[2; BLOCK]).buf);
+    carry(&mut disk, &mut pool, home(1, one), Fate::Good).unwrap();
+    assert_eq!(carry(&mut disk, &mut pool, home(1, two), Fate::Lost), Ok(DiskDone::Done));
+    assert_eq!(blocks_at_home(&disk), [0, 1, 0, 0]);
+    assert_eq!(disk.wrong_sectors(Area::Home), 8);
+    carry(&mut disk, &mut pool, home(1, two), Fate::Good).unwrap();
+    assert_eq!((blocks_at_home(&disk), disk.wrong_sectors(Area::Home)), (vec![0, 2, 0, 0], 0));
+}
+
+#[test]
+fn a_write_that_goes_astray_leaves_its_place_and_overwrites_another() {
+    let (mut disk, mut pool) = (disk(4096), Pool::default());
+    for block in 0..4 {
+        let from = pool.filled(&[u8::try_from(block).unwrap() + 1; BLOCK]).buf;
+        carry(&mut disk, &mut pool, home(block, from), Fate::Good).unwrap();
+    }
+    let from = pool.filled(&[9; BLOCK]).buf;
+    let to = 2 * BLOCK as u64 + 512;
+    assert_eq!(carry(&mut disk, &mut pool, home(0, from), Fate::Astray { to }), Ok(DiskDone::Done));
+    assert_eq!(blocks_at_home(&disk), [1, 2, 3, 9]);
+    assert_eq!(disk.wrong_sectors(Area::Home), 16);
+    disk.exchange_damage();
+    assert_eq!((blocks_at_home(&disk), disk.wrong_sectors(Area::Home)), (vec![9, 2, 3, 4], 16));
+    disk.exchange_damage();
+    disk.take_back_damage(&[Area::Log]);
+    assert_eq!(blocks_at_home(&disk), [1, 2, 3, 9]);
+    disk.take_back_damage(&[Area::Home]);
+    assert_eq!((blocks_at_home(&disk), disk.wrong_sectors(Area::Home)), (vec![9, 2, 3, 4], 0));
+}
+
+#[test]
+fn rot_changes_one_sector_of_what_was_stable() {
+    for rot in [Rot::Bits, Rot::Sector] {
+        let (mut disk, mut pool) = (disk(512), Pool::default());
+        let from = pool.filled(&[7; BLOCK]).buf;
+        carry(&mut disk, &mut pool, home(0, from), Fate::Good).unwrap();
+        carry(&mut disk, &mut pool, DiskOp::Flush { area: Area::Home }, Fate::Good).unwrap();
+        disk.on_rot(Area::Home, 1024, rot, &mut Prng::new(4, Stream::Damage));
+        disk.on_crash(Crash::Power(Loss::Everything), &pool, &mut Prng::new(1, Stream::Loss));
+        let bytes = disk.bytes(Area::Home, 0, BLOCK);
+        let wrong: Vec<usize> = (0..BLOCK).filter(|&at| bytes[at] != 7).collect();
+        assert!(wrong.iter().all(|at| (1024..1536).contains(at)), "{wrong:?}");
+        assert!(if rot == Rot::Bits { (1..=4).contains(&wrong.len()) } else { wrong.len() > 400 });
+        assert_eq!(disk.wrong_sectors(Area::Home), 1);
+    }
+}
+
+#[test]
+fn a_crash_in_the_middle_of_a_write_heals_only_what_it_wrote() {
+    for seed in 0..32 {
+        let (mut disk, mut pool) = (disk(512), Pool::default());
+        let from = pool.filled(&[7; BLOCK]).buf;
+        carry(&mut disk, &mut pool, home(0, from), Fate::Lost).unwrap();
+        disk.on_given(OpId(1), home(0, from), Fate::Good, false);
+        disk.on_crash(Crash::Kill, &pool, &mut Prng::new(seed, Stream::Loss));
+        let missing = disk.bytes(Area::Home, 0, BLOCK).chunks_exact(SECTOR).filter(|s| s[0] != 7).count();
+        assert_eq!(disk.wrong_sectors(Area::Home), missing);
+    }
 }

@@ -12,6 +12,7 @@ struct Seen {
     committed: Lsn,
     settled: Lsn,
     durable: Lsn,
+    written: Lsn,
     checkpoint: Lsn,
     rebuilt: bool,
 }
@@ -46,6 +47,11 @@ impl Frontiers {
         self.forked = true;
     }
 
+    /// Below which a replica said last that its log is there.
+    pub(crate) fn held(&self, node: usize) -> Lsn {
+        self.seen[node].map_or(Lsn::ZERO, |seen| seen.written)
+    }
+
     /// A replica says what it is.
     pub(crate) fn on_status(&mut self, node: usize, life: u32, status: &Status) -> Result<(), Failure> {
         match status.role {
@@ -58,6 +64,7 @@ impl Frontiers {
             committed: status.committed,
             settled: status.settled,
             durable: status.durable,
+            written: status.written.max(status.durable),
             checkpoint: status.checkpoint,
             rebuilt: !status.base_complete,
         };

@@ -165,6 +165,11 @@ impl History {
         Ok(())
     }
 
+    /// One past the last position that anybody committed.
+    pub(crate) fn end(&self) -> Lsn {
+        self.committed.last_key_value().map_or(Lsn::ZERO, |(lsn, _)| lsn.next())
+    }
+
     /// The committed record at a position.
     pub(crate) fn committed(&self, lsn: Lsn) -> Option<Crc> {
         self.committed.get(&lsn).map(|(digest, _)| *digest)

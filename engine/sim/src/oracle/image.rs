@@ -117,7 +117,8 @@ pub(crate) fn superblock(disk: &Disk) -> Option<Superblock> {
     }
 }
 
-fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, String> {
+/// The log on a disk, judged as a replica judges it.
+pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, String> {
     let geometry = superblock.geometry;
     let start = superblock.log_start.offset;
     let mut restart = Restart::new(superblock);

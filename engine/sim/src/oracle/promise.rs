@@ -21,6 +21,7 @@ pub(crate) fn check(node: usize, head: &[u8], disk: &Disk) -> Result<(), Failure
     if promise.sounding {
         return Ok(());
     }
+    let mut missing = None;
     for slot in [Slot::A, Slot::B] {
         let bytes = disk.bytes(
             Area::Super,
@@ -31,7 +32,11 @@ pub(crate) fn check(node: usize, head: &[u8], disk: &Disk) -> Result<(), Failure
             SlotState::Present(superblock) => superblock.promised >= promise.epoch,
             SlotState::Empty | SlotState::Unreadable { .. } => false,
         };
-        if !good {
+        if good {
+            continue;
+        }
+        // A device may have lost one of the two: for that there are two.
+        if missing.replace(slot).is_some() || disk.wrong_sectors(Area::Super) == 0 {
             let detail =
                 format!("node {node} promises {} before its superblock {slot:?} says so", promise.epoch);
             return Err(Failure::new("promise-is-durable-first", detail));
