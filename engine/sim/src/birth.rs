@@ -6,16 +6,23 @@ use seawall_engine::setup::{Limits, Peer, Setup};
 use seawall_recovery::session::Limits as RecoveryLimits;
 use seawall_wal::names::ReplicaId;
 
+use crate::directory::Directory;
 use crate::disk::Disk;
 use crate::profile::Profile;
 use crate::world::VOLUME;
 
 /// What a node's machine is told at the beginning of each life.
-pub(crate) fn setup(profile: &Profile, node: usize, machine_boot: [u8; 16], bait: Option<Bait>) -> Setup {
+pub(crate) fn setup(
+    profile: &Profile,
+    addresses: &[String],
+    node: usize,
+    machine_boot: [u8; 16],
+    bait: Option<Bait>,
+) -> Setup {
     Setup {
         volume: VOLUME,
         replica: replica(node),
-        members: members(profile),
+        members: members(addresses),
         first_primary: replica(0),
         volume_blocks: profile.geometry.volume_blocks,
         commit: profile.commit,
@@ -32,21 +39,14 @@ pub(crate) fn replica(node: usize) -> ReplicaId {
 }
 
 /// All copies, as the configuration names them.
-pub(crate) fn members(profile: &Profile) -> Vec<Peer> {
-    (0..profile.replicas)
-        .map(|node| Peer {
-            replica: replica(node),
-            name: format!("node-{node}"),
-            address: format!("node-{node}:7007"),
-            voter: true,
-        })
-        .collect()
-}
-
-/// The node of an address.
-pub(crate) fn node_at(address: &str) -> usize {
-    let name = address.strip_suffix(":7007").and_then(|name| name.strip_prefix("node-"));
-    name.and_then(|name| name.parse().ok()).expect("an address that the configuration named")
+fn members(addresses: &[String]) -> Vec<Peer> {
+    let peer = |(node, address): (usize, &String)| Peer {
+        replica: replica(node),
+        name: format!("node-{node}"),
+        address: address.clone(),
+        voter: true,
+    };
+    addresses.iter().enumerate().map(peer).collect()
 }
 
 fn limits(profile: &Profile) -> Limits {
@@ -83,7 +83,8 @@ fn limits(profile: &Profile) -> Limits {
 /// The disk of a node before its first life.
 pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
     let mut disk = Disk::new(profile.geometry);
-    let superblock = newborn(&setup(profile, node, [0; 16], None), profile.geometry);
+    let addresses = Directory::new(profile.replicas).on_start(node);
+    let superblock = newborn(&setup(profile, &addresses, node, [0; 16], None), profile.geometry);
     for (area, offset, bytes) in both_slots(&superblock) {
         disk.format(area, offset, &bytes);
     }

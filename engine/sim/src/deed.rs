@@ -78,13 +78,11 @@ impl Act {
     /// Whether it does something only when an operation comes that it waits for, and counts then.
     pub(crate) fn waits(self) -> bool {
         match self {
-            Act::Rot { .. }
-            | Act::Lose { .. }
-            | Act::Misdirect { .. }
-            | Act::Hang { .. }
-            | Act::Fill { .. } => true,
+            Act::Rot { .. } | Act::Lose { .. } | Act::Misdirect { .. } => true,
+            Act::Hang { .. } | Act::Fill { .. } | Act::Flip { .. } => true,
             Act::Kill { .. } | Act::Power { .. } | Act::Pause { .. } | Act::Cut { .. } => false,
             Act::Reset { .. } | Act::Promote { .. } | Act::Wipe { .. } | Act::Split { .. } => false,
+            Act::Swap { .. } | Act::Move { .. } => false,
         }
     }
 }
@@ -184,6 +182,32 @@ acts! {
         /// For so long.
         long: Span = "for " or Span(1_000 * MILLI),
     }
+    /// The next frame in a direction arrives with bits flipped.
+    Flip "flip" FlippedHead {
+        /// From there.
+        from: usize = "",
+        /// To there.
+        to: usize = "to ",
+    }
+    /// The names of two nodes lead to each other's host, and their connections break.
+    Swap "swap" Swapped {
+        /// The one.
+        one: usize = "",
+        /// The other.
+        other: usize = "with ",
+        /// For so long.
+        long: Span = "for " or Span(2_000 * MILLI),
+    }
+    /// A node moves to a new address: its process starts there, and later the others start anew with a configuration
+    /// that knows of it.
+    Move "move" Moved {
+        /// Which.
+        node: usize = "",
+        /// It stays down for so long.
+        down: Span = "for " or Span(300 * MILLI),
+        /// The others hear of it after so long.
+        known: Span = "known after " or Span(2_000 * MILLI),
+    }
     /// If several nodes take themselves for primary, clients turn to them in turn.
     Split "split" Usurped {
         /// The first client's, counted round.
@@ -237,6 +261,9 @@ mod tests {
             Act::Misdirect { node: 1, area: Area::Table, nth: 123_456 },
             Act::Hang { node: 2, long: Span(3) },
             Act::Fill { node: 0, area: Area::Home, long: Span(MILLI) },
+            Act::Flip { from: 0, to: 2 },
+            Act::Swap { one: 1, other: 2, long: Span(MILLI) },
+            Act::Move { node: 1, down: Span(7), known: Span(MILLI) },
         ];
         for act in acts {
             assert_eq!(Act::read(&act.to_string()), Ok(act), "{act}");

@@ -1,5 +1,6 @@
 //! The executor: what each deed does to the world, and how what it does passes.
 
+use seawall_engine::io::Input;
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::Role;
@@ -42,6 +43,15 @@ pub(crate) enum Mend {
         /// To there.
         to: usize,
     },
+    /// The names of two nodes lead to their own hosts again.
+    Swap {
+        /// The one.
+        one: usize,
+        /// The other.
+        other: usize,
+    },
+    /// The operator corrects the configuration, and starts one after the other with it who has read another.
+    Tell,
 }
 
 impl World {
@@ -81,6 +91,15 @@ impl World {
                 node < nodes && self.may_harm(node, area)
             }
             Act::Hang { node, .. } | Act::Fill { node, .. } => node < nodes,
+            Act::Flip { from, to } => from < nodes && to < nodes && from != to,
+            Act::Swap { one, other, .. } => {
+                one < nodes
+                    && other < nodes
+                    && one != other
+                    && self.directory.is_right(one)
+                    && self.directory.is_right(other)
+            }
+            Act::Move { node, .. } => node < nodes && self.is_alive(node) && !self.hangs(node),
         }
     }
 
@@ -110,6 +129,16 @@ impl World {
             Act::Misdirect { node, area, nth } => {
                 self.nodes[node].waiting.write = Some((area, Way::Astray { nth }));
             }
+            Act::Flip { from, to } => self.net.flip_next(from, to),
+            Act::Swap { one, other, long } => {
+                self.swap_names(one, other);
+                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Swap { one, other }));
+            }
+            Act::Move { node, down, known } => {
+                self.directory.on_moved(node);
+                self.go_down(node, Crash::Kill, down.0);
+                self.queue.push(self.now.plus(known.0), Event::Mend(Mend::Tell));
+            }
             Act::Hang { node, long } => self.nodes[node].waiting.hang = Some(long.0),
             Act::Fill { node, area, long } => {
                 self.nodes[node].waiting.full = Some((area, self.now.plus(long.0)));
@@ -132,6 +161,16 @@ impl World {
                     Ok(())
                 }
             }
+            Mend::Swap { one, other } => {
+                if !self.directory.is_right(one) {
+                    self.swap_names(one, other);
+                }
+                Ok(())
+            }
+            Mend::Tell => {
+                self.tell_addresses();
+                Ok(())
+            }
             Mend::Join { from, to } => {
                 self.net.set_cut(self.now, from, to, false);
                 Ok(())
@@ -147,6 +186,27 @@ impl World {
         self.crash(node, crash);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+    }
+
+    /// Connections do not survive a change of address.
+    fn swap_names(&mut self, one: usize, other: usize) {
+        self.directory.swap(one, other);
+        for node in [one, other] {
+            for (node, buf) in self.net.on_moved(self.now, node) {
+                self.nodes[node].pool.release(buf);
+            }
+        }
+        self.take_agenda();
+    }
+
+    /// The configuration is corrected. Of those who run with an old one, one is started anew, then the next.
+    fn tell_addresses(&mut self) {
+        self.directory.write_down();
+        let uninformed = |node: &usize| self.is_alive(*node) && !self.directory.is_informed(*node);
+        let mut nodes = (0..self.nodes.len()).filter(uninformed);
+        let Some(node) = nodes.find(|node| !self.hangs(*node)) else { return };
+        self.go_down(node, Crash::Kill, 50 * MILLIS);
+        self.queue.push(self.now.plus(400 * MILLIS), Event::Mend(Mend::Tell));
     }
 
     fn reigning(&self) -> Vec<usize> {
@@ -238,8 +298,14 @@ impl World {
         let origin = self.chances.clock.below(1_000 * SECOND);
         let here = &mut self.nodes[node];
         let booted = here.life == 0 || here.state == State::Down { powered: false };
+        let jumps = self.profile.clock_jumps && self.chances.jump.coin();
         if booted {
             here.clock = NodeClock::new(self.now, origin, ppm);
+        } else if jumps {
+            // A new process has no memory of what the clock showed before.
+            let shows = if self.chances.jump.coin() { here.clock.shows(self.now).0 } else { 0 };
+            here.clock = NodeClock::new(self.now, shows + self.chances.jump.below(3_600 * SECOND), ppm);
+            self.tally.fired(Fault::ClockJump, 1);
         }
         here.state = State::Up;
         here.life += 1;
@@ -247,10 +313,11 @@ impl World {
         here.read_errors = 0;
         here.busy = (self.now, 0);
         let now = here.clock.shows(self.now);
-        let setup = setup(&self.profile, node, here.machine_boot(), self.options.bait);
+        let addresses = self.directory.on_start(node);
+        let setup = setup(&self.profile, &addresses, node, here.machine_boot(), self.options.bait);
         self.transcript.line(self.now, &node, || format!("=== up, life {}", self.nodes[node].life));
         self.nodes[node].replica = Some(Replica::new(now, setup));
-        self.hear(node, seawall_engine::io::Input::Tick)
+        self.hear(node, Input::Tick)
     }
 
     fn resume(&mut self, node: usize) -> Result<(), Failure> {
@@ -259,6 +326,14 @@ impl World {
         }
         self.transcript.line(self.now, &node, || "=== goes on".to_owned());
         self.nodes[node].state = State::Up;
+        if self.profile.clock_jumps && self.chances.jump.coin() {
+            // As after a machine was suspended: time went on faster than the world's.
+            let here = &mut self.nodes[node];
+            here.clock.jump(self.chances.jump.below(60 * SECOND));
+            here.deadline = None;
+            self.tally.fired(Fault::ClockJump, 1);
+            self.step(node, Input::Tick)?;
+        }
         for input in core::mem::take(&mut self.nodes[node].inbox) {
             self.step(node, input)?;
         }
@@ -313,6 +388,9 @@ impl World {
                 self.net.set_cut(self.now, from, to, false);
             }
         }
+        self.net.flip_nothing();
+        self.directory.put_right();
+        self.tell_addresses();
         for node in 0..self.nodes.len() {
             match self.nodes[node].state {
                 State::Up => {}

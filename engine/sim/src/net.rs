@@ -2,18 +2,26 @@
 //!
 //! As with TCP, nothing within a connection is doubled or reordered, but connections overtake each other, break
 //! with a tail of what was sent, stay half open when one end loses its power, and hold back what was sent into a
-//! cut direction until it is whole again, however late that is.
+//! cut direction until it is whole again, however late that is. So what is doubled and reordered is what was said
+//! on several connections: an old one that delivers after the one that replaced it. There is no middlebox that takes
+//! the end of a connection and says it again on a new one: who could do that would have to speak for its sender from
+//! the first word of a connection on, and what TCP carries has no such listener.
+//!
+//! A TCP checksum of 16 bits lets through what a broken switch or driver makes of a segment: bits may flip on the way.
+//!
+//! A line between two nodes may be narrow, each direction by itself: what is sent waits its turn. And so many bytes of a
+//! connection at most are on their way: what does not fit waits at its sender, with its buffers.
 
 mod conn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seawall_engine::io::{Buf, LinkId};
 
-use crate::clock::{MILLIS, Moment};
+use crate::clock::{MILLIS, Moment, SECOND};
 use crate::net::conn::{Conn, End, Item, Lane, rearm};
 pub(crate) use crate::net::conn::{ConnId, Heard, Host, NetEvent, Side};
-use crate::pool::Pool;
+use crate::pool::{BLOCK, Pool};
 use crate::prng::Prng;
 use crate::profile::NetProfile;
 
@@ -27,16 +35,27 @@ pub(crate) struct Net {
     links: BTreeMap<(usize, LinkId), (ConnId, Side)>,
     next: u64,
     cut: Vec<Vec<bool>>,
+    /// Until when each direction is busy with what was sent before.
+    busy: Vec<Vec<Moment>>,
+    /// Directions whose next frame arrives with bits flipped.
+    flips: BTreeSet<(usize, usize)>,
+    flipper: Prng,
     agenda: Vec<(Moment, NetEvent)>,
     /// Frames that were lost with a connection.
     pub(crate) tail_frames_lost: u64,
     /// Things that were held back by a cut direction.
     pub(crate) held_back: u64,
+    /// Ends that nobody told that the other one is gone.
+    pub(crate) half_open: u64,
+    /// Frames that waited for others on a narrow line.
+    pub(crate) queued: u64,
+    /// Frames that waited at their sender since too much was on its way.
+    pub(crate) bounded: u64,
 }
 
 impl Net {
     /// No connections between that many nodes.
-    pub(crate) fn new(nodes: usize, profile: NetProfile, delays: Prng, resets: Prng) -> Net {
+    pub(crate) fn new(nodes: usize, profile: NetProfile, delays: Prng, resets: Prng, flipper: Prng) -> Net {
         Net {
             profile,
             delays,
@@ -45,9 +64,15 @@ impl Net {
             links: BTreeMap::new(),
             next: 0,
             cut: vec![vec![false; nodes]; nodes],
+            busy: vec![vec![Moment(0); nodes]; nodes],
+            flips: BTreeSet::new(),
+            flipper,
             agenda: Vec::new(),
             tail_frames_lost: 0,
             held_back: 0,
+            half_open: 0,
+            queued: 0,
+            bounded: 0,
         }
     }
 
@@ -56,21 +81,33 @@ impl Net {
         core::mem::take(&mut self.agenda)
     }
 
-    /// A process opens a connection.
-    pub(crate) fn on_connect(&mut self, now: Moment, from: (usize, u32), link: LinkId, to: usize) {
+    /// A process opens a connection to whoever answers there, if anybody does; `astray`: that is not who it wants.
+    pub(crate) fn on_connect(
+        &mut self,
+        now: Moment,
+        from: (usize, u32),
+        link: LinkId,
+        to: Option<usize>,
+        astray: bool,
+    ) {
         let id = ConnId(self.next);
         self.next += 1;
         let opener = End { node: from.0, life: from.1, link: Some(link), open: true };
-        let called = End { node: to, life: 0, link: None, open: true };
-        self.conns.insert(
-            id,
-            Conn { ends: [opener, called], lanes: [Lane::default(), Lane::default()], connected: false },
-        );
+        let called = End { node: to.unwrap_or(from.0), life: 0, link: None, open: to.is_some() };
+        let lanes = [Lane::default(), Lane::default()];
+        self.conns.insert(id, Conn { ends: [opener, called], lanes, connected: false, astray });
         let named = self.links.insert((from.0, link), (id, Side::Opener));
         assert!(named.is_none(), "{link:?} names two connections");
         let patience = self.delays.between(1000, 5000) * MILLIS;
         self.agenda.push((now.plus(patience), NetEvent::GiveUp(id)));
-        self.put(now, id, Side::Opener, Item::Syn);
+        if to.is_some() {
+            self.put(now, id, Side::Opener, Item::Syn);
+        }
+    }
+
+    /// Whether a connection ended up with somebody else than it was meant for.
+    pub(crate) fn is_astray(&self, node: usize, link: LinkId) -> bool {
+        self.links.get(&(node, link)).is_some_and(|(id, _)| self.conns[id].astray)
     }
 
     /// The driver names a connection that came in.
@@ -120,6 +157,8 @@ impl Net {
             .filter_map(|(id, side, ended)| ended.then_some((id, side)))
             .collect();
         for (id, side) in gone {
+            let other = &self.conns[&id].ends[side.other() as usize];
+            self.half_open += u64::from(!told && other.open && other.link.is_some());
             if let Some(link) = self.conns[&id].ends[side as usize].link {
                 self.links.remove(&(node, link));
             }
@@ -136,7 +175,18 @@ impl Net {
     /// A frame leaves its sender. Gives the buffer that was sent.
     pub(crate) fn on_leave(&mut self, now: Moment, id: ConnId, side: Side, pool: &Pool) -> Option<Buf> {
         let conn = self.conns.get_mut(&id)?;
-        let (mut bytes, payload) = conn.lanes[side as usize].leaving.pop_front()?;
+        let lane = &mut conn.lanes[side as usize];
+        let bytes = lane.leaving.front().map(|(head, payload)| {
+            head.len() as u64 + payload.map_or(0, |buf| u64::from(buf.blocks) * BLOCK as u64)
+        })?;
+        // One frame may always be on its way, however long it is.
+        if self.profile.bound > 0 && lane.on_wire > 0 && lane.on_wire + bytes > self.profile.bound {
+            lane.blocked += 1;
+            self.bounded += 1;
+            return None;
+        }
+        lane.on_wire += bytes;
+        let (mut bytes, payload) = lane.leaving.pop_front()?;
         if let Some(buf) = payload {
             bytes.extend_from_slice(pool.bytes(buf));
         }
@@ -173,6 +223,13 @@ impl Net {
             return None;
         }
         let (_, item) = lane.wire.pop_front().expect("an item at the front");
+        if let Item::Frame(bytes) = &item {
+            lane.on_wire -= bytes.len() as u64;
+            if lane.blocked > 0 {
+                lane.blocked -= 1;
+                self.agenda.push((now, NetEvent::Leave(id, side)));
+            }
+        }
         if let Some((at, _)) = lane.wire.front() {
             self.agenda.push(((*at).max(now), NetEvent::Arrive(id, side)));
         }
@@ -186,6 +243,10 @@ impl Net {
             Item::SynAck if alive => {
                 conn.connected = true;
                 link.map(Heard::Connected)
+            }
+            Item::Frame(mut bytes) if alive && self.flips.remove(&(from, to)) => {
+                flip(&mut bytes, &mut self.flipper);
+                link.map(|link| Heard::Flipped(link, bytes))
             }
             Item::Frame(bytes) if alive => link.map(|link| Heard::Frame(link, bytes)),
             Item::Close if alive => {
@@ -241,6 +302,24 @@ impl Net {
         Some((node, Heard::Lost(link, unsent)))
     }
 
+    /// The next frame in that direction arrives with bits flipped.
+    pub(crate) fn flip_next(&mut self, from: usize, to: usize) {
+        self.flips.insert((from, to));
+    }
+
+    /// Nothing is flipped any more.
+    pub(crate) fn flip_nothing(&mut self) {
+        self.flips.clear();
+    }
+
+    /// A node's connections break, all of them. Gives the buffers that were still to be sent, by node.
+    pub(crate) fn on_moved(&mut self, now: Moment, node: usize) -> Vec<(usize, Buf)> {
+        let touches = |conn: &Conn| conn.connected && conn.ends.iter().any(|end| end.node == node);
+        let ids: Vec<ConnId> =
+            self.conns.iter().filter(|(_, conn)| touches(conn)).map(|(id, _)| *id).collect();
+        ids.into_iter().flat_map(|id| self.sever(now, id)).collect()
+    }
+
     /// How many connections are open.
     pub(crate) fn open_connections(&self) -> usize {
         self.conns.values().filter(|conn| conn.connected).count()
@@ -250,7 +329,10 @@ impl Net {
     pub(crate) fn on_reset(&mut self, now: Moment, nth: u32) -> Vec<(usize, Buf)> {
         let ids: Vec<ConnId> =
             self.conns.iter().filter(|(_, conn)| conn.connected).map(|(id, _)| *id).collect();
-        let Some(&id) = ids.get(nth as usize % ids.len().max(1)) else { return Vec::new() };
+        ids.get(nth as usize % ids.len().max(1)).map(|id| self.sever(now, *id)).unwrap_or_default()
+    }
+
+    fn sever(&mut self, now: Moment, id: ConnId) -> Vec<(usize, Buf)> {
         let mut unsent = Vec::new();
         for side in Side::BOTH {
             let conn = self.conns.get_mut(&id).expect("one of them");
@@ -302,6 +384,13 @@ impl Net {
         let mut delay = self.delays.between(self.profile.delay_min, self.profile.delay_max) + bytes;
         if self.delays.chance(self.profile.spikes) {
             delay *= 40;
+        }
+        if bytes > 0 && self.profile.bandwidth > 0 {
+            let ends = (conn.ends[side as usize].node, conn.ends[side.other() as usize].node);
+            let busy = &mut self.busy[ends.0][ends.1];
+            self.queued += u64::from(*busy > now);
+            *busy = now.max(*busy).plus(bytes * SECOND / self.profile.bandwidth);
+            delay += busy.since(now);
         }
         lane.last = now.plus(delay).max(lane.last);
         let first = lane.wire.is_empty();
@@ -358,6 +447,19 @@ impl Net {
     fn sweep(&mut self, id: ConnId) {
         if self.conns.get(&id).is_some_and(|conn| conn.ends.iter().all(|end| !end.open)) {
             self.conns.remove(&id);
+        }
+    }
+}
+
+/// One to three bits flip: as many as a CRC32C is sure to see in what it covers of a frame. Half of the time in the
+/// header or close to it.
+fn flip(bytes: &mut [u8], prng: &mut Prng) {
+    let near = if prng.coin() { bytes.len().min(256) } else { bytes.len() };
+    let mut flipped = BTreeSet::new();
+    for _ in 0..prng.between(1, 3) {
+        let bit = prng.below(near as u64 * 8);
+        if flipped.insert(bit) {
+            bytes[usize::try_from(bit / 8).expect("within the frame")] ^= 1 << (bit % 8);
         }
     }
 }

@@ -56,10 +56,16 @@ enum Kind {
     Hang,
     /// There is no space.
     Fill,
+    /// A frame is changed.
+    Flip,
+    /// Two names lead to each other's host.
+    Swap,
+    /// A node moves.
+    Move,
 }
 
 impl Kind {
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 18] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -75,6 +81,9 @@ impl Kind {
         Kind::Misdirect,
         Kind::Hang,
         Kind::Fill,
+        Kind::Flip,
+        Kind::Swap,
+        Kind::Move,
     ];
 
     fn every(self, profile: &Profile) -> Option<Every> {
@@ -94,6 +103,9 @@ impl Kind {
             Kind::Misdirect => profile.device.misdirect,
             Kind::Hang => profile.device.hang,
             Kind::Fill => profile.device.fill,
+            Kind::Flip => profile.wire.flip,
+            Kind::Swap => profile.wire.swap,
+            Kind::Move => profile.wire.r#move,
         }
     }
 }
@@ -122,6 +134,7 @@ pub(crate) struct Planner {
     aim: Prng,
     damage: Prng,
     hang: Prng,
+    names: Prng,
     agenda: BTreeMap<(Moment, u64), Plan>,
     count: u64,
     /// Whether a script says what happens.
@@ -141,6 +154,7 @@ impl Planner {
             aim: stream(Stream::Scenario),
             damage: stream(Stream::Mishap),
             hang: stream(Stream::Hang),
+            names: stream(Stream::Names),
             agenda: BTreeMap::new(),
             count: 0,
             scripted: script.is_some(),
@@ -187,6 +201,7 @@ impl World {
             Kind::Usurp | Kind::Wipe => &mut self.planner.aim,
             Kind::Rot | Kind::Lose | Kind::Misdirect => &mut self.planner.damage,
             Kind::Hang | Kind::Fill => &mut self.planner.hang,
+            Kind::Flip | Kind::Swap | Kind::Move => &mut self.planner.names,
         };
         // However rare, each kind comes at least once.
         let mut after = every.draw(prng);
@@ -256,7 +271,7 @@ impl World {
 
     fn strike(&mut self, kind: Kind) -> Result<(), Failure> {
         let nodes = self.nodes.len();
-        let Planner { crash, partition, promotion, hang, .. } = &mut self.planner;
+        let Planner { crash, partition, promotion, hang, names, .. } = &mut self.planner;
         let profile = &self.profile;
         let down = |prng: &mut Prng| Span(profile.down.draw(prng));
         let (acts, fault) = match kind {
@@ -304,6 +319,21 @@ impl World {
             Kind::Usurp => return self.usurp(),
             Kind::Wipe => return self.plan_wipe(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
+            Kind::Flip => {
+                let (from, to) = two(names, nodes);
+                (vec![Act::Flip { from, to }], Fault::FlippedHead)
+            }
+            Kind::Swap => {
+                let (one, other) = two(names, nodes);
+                let long = Span(names.between(200 * MILLIS, 3 * SECOND));
+                (vec![Act::Swap { one, other, long }], Fault::Swapped)
+            }
+            Kind::Move => {
+                let node = names.index(nodes);
+                let down = Span(names.between(10 * MILLIS, SECOND));
+                let known = Span(names.between(100 * MILLIS, 3 * SECOND));
+                (vec![Act::Move { node, down, known }], Fault::Moved)
+            }
             Kind::Hang => {
                 let long = Span(hang.between(3 * SECOND, 20 * SECOND));
                 (vec![Act::Hang { node: hang.index(nodes), long }], Fault::Hung)
@@ -388,6 +418,12 @@ impl World {
     pub(crate) fn status(&self, node: usize) -> Option<Status> {
         self.nodes[node].replica.as_ref().map(Replica::status)
     }
+}
+
+/// Two nodes.
+fn two(prng: &mut Prng, nodes: usize) -> (usize, usize) {
+    let one = prng.index(nodes);
+    (one, (one + 1 + prng.index(nodes - 1)) % nodes)
 }
 
 fn cut_off(prng: &mut Prng) -> Span {

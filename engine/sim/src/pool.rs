@@ -96,6 +96,11 @@ impl Pool {
         &mut self.live(buf).bytes[range(buf)]
     }
 
+    /// Whether somebody holds it.
+    pub(crate) fn is_held(&self, buf: Buf) -> bool {
+        self.slots[buf.slot as usize].references > 0
+    }
+
     /// Allocations that somebody still holds.
     pub(crate) fn held(&self) -> usize {
         self.held

@@ -40,6 +40,12 @@ pub(crate) enum Stream {
     Mishap,
     /// What the devices and the wires of a run are like.
     Weather,
+    /// Which bits flip on their way.
+    Wire,
+    /// When frames are changed, and names lead elsewhere.
+    Names,
+    /// Clocks that jump.
+    Jump,
     /// Devices that hang or are full.
     Hang,
 }
@@ -66,6 +72,9 @@ impl Stream {
             Stream::Damage => 14,
             Stream::Mishap => 17,
             Stream::Weather => 18,
+            Stream::Wire => 16,
+            Stream::Names => 19,
+            Stream::Jump => 20,
             Stream::Hang => 15,
         }
     }

@@ -11,7 +11,7 @@ use seawall_wal::geometry::{Geometry, LOG_BYTES_MIN};
 use crate::clock::{MILLIS, SECOND};
 use crate::device::Loss;
 use crate::prng::{Prng, Stream};
-pub(crate) use crate::profile::weather::DeviceProfile;
+pub(crate) use crate::profile::weather::{DeviceProfile, WireProfile};
 
 /// How often something happens: after a time between these, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +38,10 @@ pub(crate) struct NetProfile {
     pub(crate) delay_max: u64,
     /// Chance in a million that something takes forty times as long.
     pub(crate) spikes: u64,
+    /// Bytes per second in each direction between two nodes; zero is without limit.
+    pub(crate) bandwidth: u64,
+    /// Bytes on the way of one connection, in each direction; zero is without limit.
+    pub(crate) bound: u64,
 }
 
 /// The disks. Chances in a million.
@@ -110,6 +114,10 @@ pub(crate) struct Profile {
     pub(crate) net: NetProfile,
     /// The disks.
     pub(crate) disk: DiskProfile,
+    /// What befalls frames and names.
+    pub(crate) wire: WireProfile,
+    /// Whether clocks jump while a process does not run.
+    pub(crate) clock_jumps: bool,
     /// What befalls the disks.
     pub(crate) device: DeviceProfile,
     /// The clients.
@@ -183,6 +191,8 @@ impl Profile {
                 delay_min,
                 delay_max: delay_min * p.pick(&[2, 5, 20]),
                 spikes: p.pick(&[0, 1_000, 20_000]),
+                bandwidth: 0,
+                bound: 0,
             },
             disk: DiskProfile {
                 latency_min,
@@ -192,6 +202,8 @@ impl Profile {
                 write_errors: p.pick(&[0, 0, 100]),
                 flush_errors: p.pick(&[0, 0, 1000]),
             },
+            wire: WireProfile::default(),
+            clock_jumps: false,
             device: DeviceProfile::default(),
             load: LoadProfile {
                 outstanding: p.pick(&[1, 4, 8, 16]),
@@ -248,7 +260,7 @@ impl Profile {
         if p.below(12) == 0 {
             self.commit = CommitRule::One;
         }
-        self.device = DeviceProfile::draw(&mut Prng::new(seed, Stream::Weather));
+        self.settle_weather(&mut Prng::new(seed, Stream::Weather));
     }
 }
 
@@ -299,6 +311,12 @@ impl fmt::Display for Profile {
             ("misdirect", self.device.misdirect.is_some()),
             ("hang", self.device.hang.is_some()),
             ("fill", self.device.fill.is_some()),
+            ("narrow", net.bandwidth > 0),
+            ("bound", net.bound > 0),
+            ("flip", self.wire.flip.is_some()),
+            ("swap", self.wire.swap.is_some()),
+            ("move", self.wire.r#move.is_some()),
+            ("jump", self.clock_jumps),
         ];
         let names: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         write!(f, "; loss {:?}; {}", self.loss, names.join(" "))

@@ -58,6 +58,9 @@ pub fn run(options: &Options) -> Report {
     world.tally.nanos = world.now.0;
     world.tally.fired(Fault::TailLost, world.net.tail_frames_lost);
     world.tally.fired(Fault::HeldBack, world.net.held_back);
+    world.tally.fired(Fault::HalfOpen, world.net.half_open);
+    world.tally.fired(Fault::Queued, world.net.queued);
+    world.tally.fired(Fault::Bounded, world.net.bounded);
     for node in &world.nodes {
         world.transcript.note(node.disk.digest());
     }

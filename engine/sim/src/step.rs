@@ -3,9 +3,9 @@
 use seawall_engine::io::{Buf, Done, Input, OpId, Outbox, Output, Refusal, RequestId};
 use seawall_engine::notice::Notice;
 
-use crate::birth::node_at;
 use crate::client::Wish;
 use crate::clock::{MILLIS, SECOND};
+use crate::directory::Directory;
 use crate::disk::{EIO, Fate, buffers, bytes_moved, describe};
 use crate::node::{Request, State};
 use crate::oracle::Failure;
@@ -115,7 +115,11 @@ impl World {
             Output::Connect { link, to: _, address } => {
                 let life = self.nodes[node].life;
                 self.transcript.line(self.now, &node, || format!("  connect {link:?} to {address}"));
-                self.net.on_connect(self.now, (node, life), link, node_at(&address));
+                let host = self.directory.host(&address);
+                let astray = host.is_some_and(|host| host != Directory::owner(&address));
+                self.tally.fired(Fault::WrongHost, u64::from(astray));
+                self.tally.fired(Fault::NobodyThere, u64::from(host.is_none()));
+                self.net.on_connect(self.now, (node, life), link, host, astray);
             }
             Output::Send { link, head, payload } => {
                 crate::oracle::promise::check(node, &head, &self.nodes[node].disk)?;

@@ -55,11 +55,31 @@ pub enum Fault {
     Hung,
     /// A write found no space.
     Full,
+    /// Bits of a frame's header or meta part flipped on the way.
+    FlippedHead,
+    /// Bits of a frame's payload flipped on the way.
+    FlippedPayload,
+    /// An end of a connection was not told that the other one is gone.
+    HalfOpen,
+    /// A frame waited for others on a narrow line.
+    Queued,
+    /// A frame waited at its sender because too much was on its way.
+    Bounded,
+    /// Two replicas' names led to each other's host.
+    Swapped,
+    /// A connection went to another replica than it was meant for.
+    WrongHost,
+    /// A replica moved to a new address.
+    Moved,
+    /// A connection went to where a replica had been once.
+    NobodyThere,
+    /// A clock jumped while its process did not run.
+    ClockJump,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 25] = [
+    pub const ALL: [Fault; 35] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -85,6 +105,16 @@ impl Fault {
         Fault::Misdirected,
         Fault::Hung,
         Fault::Full,
+        Fault::FlippedHead,
+        Fault::FlippedPayload,
+        Fault::HalfOpen,
+        Fault::Queued,
+        Fault::Bounded,
+        Fault::Swapped,
+        Fault::WrongHost,
+        Fault::Moved,
+        Fault::NobodyThere,
+        Fault::ClockJump,
     ];
 
     /// Its name in reports.
@@ -116,6 +146,16 @@ impl Fault {
             Fault::Misdirected => "misdirected",
             Fault::Hung => "hung",
             Fault::Full => "full",
+            Fault::FlippedHead => "flipped-head",
+            Fault::FlippedPayload => "flipped-payload",
+            Fault::HalfOpen => "half-open",
+            Fault::Queued => "queued",
+            Fault::Bounded => "bounded",
+            Fault::Swapped => "swapped",
+            Fault::WrongHost => "wrong-host",
+            Fault::Moved => "moved",
+            Fault::NobodyThere => "nobody-there",
+            Fault::ClockJump => "clock-jump",
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::{Answer, Command, CommandId, Input, LinkId, OpId};
-use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
+use seawall_engine::io::{Answer, Command, CommandId, Input, OpId};
 use seawall_wal::names::VolumeId;
 
 use crate::atlas::Atlas;
@@ -11,6 +10,7 @@ use crate::birth::formatted;
 use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment, SECOND};
 use crate::deed::Deed;
+use crate::directory::Directory;
 use crate::executor::Mend;
 use crate::net::{Heard, Host, Net, NetEvent};
 use crate::node::{Node, State};
@@ -95,6 +95,7 @@ pub(crate) struct Chances {
     pub(crate) clock: Prng,
     pub(crate) stuck: Prng,
     pub(crate) damage: Prng,
+    pub(crate) jump: Prng,
 }
 
 /// Everything.
@@ -108,6 +109,7 @@ pub(crate) struct World {
     pub(crate) chances: Chances,
     pub(crate) nodes: Vec<Node>,
     pub(crate) net: Net,
+    pub(crate) directory: Directory,
     pub(crate) client: Client,
     pub(crate) hands: Vec<Hand>,
     pub(crate) requests: u64,
@@ -153,9 +155,17 @@ impl World {
                 clock: stream(Stream::Clock),
                 stuck: stream(Stream::Stuck),
                 damage: stream(Stream::Damage),
+                jump: stream(Stream::Jump),
             },
             nodes,
-            net: Net::new(profile.replicas, profile.net, stream(Stream::Net), stream(Stream::Reset)),
+            net: Net::new(
+                profile.replicas,
+                profile.net,
+                stream(Stream::Net),
+                stream(Stream::Reset),
+                stream(Stream::Wire),
+            ),
+            directory: Directory::new(profile.replicas),
             client: Client::new(profile.load, profile.geometry.volume_blocks),
             hands: vec![Hand::default(); profile.load.outstanding],
             requests: 0,
@@ -296,30 +306,8 @@ impl World {
                 self.hear(node, Input::Lost { link })
             }
             Some((node, Heard::Frame(link, bytes))) => self.on_frame(node, link, &bytes),
+            Some((node, Heard::Flipped(link, bytes))) => self.on_flipped(node, link, &bytes),
         }
-    }
-
-    /// What a driver does with the bytes of a frame.
-    fn on_frame(&mut self, node: usize, link: LinkId, bytes: &[u8]) -> Result<(), Failure> {
-        let broken =
-            |why: String| Failure::new("frame-integrity", format!("node {node} got a bad frame: {why}"));
-        let head: &[u8; FRAME_BYTES] = bytes.first_chunk().ok_or_else(|| broken("too short".to_owned()))?;
-        let lengths = lengths(head).map_err(|why| broken(why.to_string()))?;
-        let (meta, payload) = bytes[FRAME_BYTES..].split_at(lengths.meta);
-        if payload.len() != lengths.payload {
-            return Err(broken(format!(
-                "payload of {} bytes, header says {}",
-                payload.len(),
-                lengths.payload
-            )));
-        }
-        let frame = Frame::decode(head, meta.to_vec()).map_err(|why| broken(why.to_string()))?;
-        let payload = (!payload.is_empty()).then(|| self.nodes[node].pool.filled(payload));
-        if let (Kind::Base, Some(payload)) = (frame.header.kind, &payload) {
-            self.nodes[node].pool.mark_base(payload.buf);
-        }
-        self.transcript.line(self.now, &node, || format!("  ← {link:?} {}", frame.header.kind));
-        self.hear(node, Input::Received { link, frame, payload })
     }
 
     /// The operator tells a node to become primary.

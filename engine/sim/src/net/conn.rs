@@ -50,6 +50,8 @@ pub(crate) enum Heard {
     Connected(LinkId),
     /// The bytes of one frame.
     Frame(LinkId, Vec<u8>),
+    /// The bytes of one frame, some of them changed on the way.
+    Flipped(LinkId, Vec<u8>),
     /// The connection is gone, with these buffers that it had still to send.
     Lost(LinkId, Vec<Buf>),
 }
@@ -87,6 +89,10 @@ pub(crate) struct Lane {
     pub(crate) leaving: VecDeque<(Vec<u8>, Option<Buf>)>,
     pub(crate) wire: VecDeque<(Moment, Item)>,
     pub(crate) last: Moment,
+    /// Bytes of the frames on their way.
+    pub(crate) on_wire: u64,
+    /// How many frames found no room on the way, and wait to leave.
+    pub(crate) blocked: u64,
     /// Its last item is on it.
     pub(crate) closed: bool,
     /// Its first item has come as far as a cut direction or a process that does not run.
@@ -98,6 +104,8 @@ pub(crate) struct Conn {
     pub(crate) ends: [End; 2],
     pub(crate) lanes: [Lane; 2],
     pub(crate) connected: bool,
+    /// Who answered is not who was meant.
+    pub(crate) astray: bool,
 }
 
 impl Lane {
