@@ -13,7 +13,7 @@ use seawall_sender::receiver::Receiver;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{Epoch, Lsn, LsnRange};
+use seawall_wal::names::{COUNT_MAX, Epoch, Lsn, LsnRange};
 use seawall_wal::overlay::Overlay;
 use seawall_wal::record::RecordHeader;
 use seawall_wal::superblock::BaseState;
@@ -25,7 +25,7 @@ use crate::notice::Notice;
 use crate::scribe::Safety;
 
 /// No log gets so far: what is above is nonsense, and would overflow.
-pub(crate) const POSITION_MAX: u64 = 1 << 62;
+pub(crate) const POSITION_MAX: u64 = COUNT_MAX;
 
 /// How far a feed is.
 #[derive(Clone, PartialEq, Debug)]

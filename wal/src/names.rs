@@ -11,6 +11,10 @@ pub const SECTOR_BYTES: u32 = 512;
 /// Sectors of one block.
 pub const BLOCK_SECTORS: u32 = BLOCK_BYTES / SECTOR_BYTES;
 
+/// No position, epoch or other counter of a volume gets so far in its life: whoever says so, on a disk or on the
+/// wire, is wrong, and is not believed, lest sums with it overflow.
+pub const COUNT_MAX: u64 = 1 << 62;
+
 /// A volume's identity, drawn at its creation and never reused. Shown as a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct VolumeId(pub [u8; 16]);

@@ -13,6 +13,7 @@ use crate::names::BLOCK_BYTES;
 /// Bytes before the value: magic 8, version 4, length 4, checksum 4, zero 12.
 pub(crate) const HEAD_BYTES: usize = 32;
 const CRC_AT: usize = 16;
+const RESERVED_AT: usize = 20;
 const VALUE_BYTES_MAX: usize = 65_536;
 
 /// What the bytes hold.
@@ -112,6 +113,9 @@ fn open_present<T: Decode<()>>(magic: [u8; 8], version: u32, bytes: &[u8]) -> Re
     }
     if word(8) != version {
         return Err(Unreadable::Version { version: word(8) });
+    }
+    if head[RESERVED_AT..].iter().any(|byte| *byte != 0) {
+        return Err(Unreadable::Value);
     }
     match bincode::decode_from_slice::<T, _>(value, config()) {
         Ok((decoded, used)) if used == value.len() => Ok(decoded),

@@ -12,7 +12,7 @@ use bincode::{Decode, Encode};
 use crate::geometry::Geometry;
 pub use crate::geometry::{SUPER_SLOT_BYTES, Slot};
 use crate::log::Position;
-use crate::names::{Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
+use crate::names::{COUNT_MAX, Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
 pub use crate::sealed::Unreadable;
 use crate::sealed::{Opened, open, seal};
 use crate::table::TableMark;
@@ -143,19 +143,41 @@ impl Superblock {
     /// If it has more members, longer texts or more rows of lineage than fit.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        assert!(self.members.len() <= MEMBERS_MAX, "members are bounded");
-        assert!(self.lineage.len() <= LINEAGE_ROWS_MAX, "lineage is bounded");
-        let short = |text: &String| text.len() <= MEMBER_TEXT_BYTES_MAX;
-        assert!(self.members.iter().all(|m| short(&m.name) && short(&m.address)), "texts are bounded");
+        assert!(self.is_bounded(), "members, their texts and lineage are bounded");
         seal(MAGIC, VERSION, self, SUPER_SLOT_BYTES)
     }
 
-    /// Whether what it says can be relied on as far as offsets go.
+    fn is_bounded(&self) -> bool {
+        let short = |text: &String| text.len() <= MEMBER_TEXT_BYTES_MAX;
+        self.members.len() <= MEMBERS_MAX
+            && self.members.iter().all(|m| short(&m.name) && short(&m.address))
+            && self.lineage.len() <= LINEAGE_ROWS_MAX
+    }
+
+    /// Whether what it says can be relied on: offsets lie in their areas, lists are no longer than we write them,
+    /// and every number can be counted on from.
     fn is_sound(&self) -> bool {
-        let offset = self.log_start.offset;
-        self.geometry.check().is_ok()
+        let Position { lsn, offset, epoch, .. } = self.log_start;
+        let place = self.geometry.check().is_ok()
             && offset < self.geometry.log_bytes
-            && offset.is_multiple_of(u64::from(self.geometry.unit_bytes))
+            && offset.is_multiple_of(u64::from(self.geometry.unit_bytes));
+        let cut = self.cut.unwrap_or(Cut { lsn: Lsn::ZERO, generation: 0 });
+        let (base, held) = match self.base {
+            BaseState::Complete | BaseState::Blank => (Lsn::ZERO, 0),
+            BaseState::Rebuilding { cut, held, .. } => (cut, held),
+        };
+        let clean = self.clean.map_or(Lsn::ZERO, |mark| mark.end);
+        let positions = [lsn, self.checkpoint, cut.lsn, base, clean];
+        let epochs = [self.promised, self.campaigned, epoch];
+        let rows = self.lineage.iter().all(|row| row.epoch.counter <= COUNT_MAX && row.first.0 <= COUNT_MAX);
+        place
+            && self.is_bounded()
+            && rows
+            && positions.iter().all(|lsn| lsn.0 <= COUNT_MAX)
+            && epochs.iter().all(|epoch| epoch.counter <= COUNT_MAX)
+            && [self.sequence, self.checkpoint_number, self.table.generation].iter().all(|n| *n <= COUNT_MAX)
+            && [cut.generation, self.boots].iter().all(|n| *n < u32::MAX)
+            && held <= self.geometry.volume_blocks
     }
 
     /// What a slot holds; `bytes` are all of the slot.

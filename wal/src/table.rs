@@ -29,6 +29,7 @@ const BYTES: usize = 4096;
 const HEAD_BYTES: usize = 32;
 const ENTRIES: usize = (BYTES - HEAD_BYTES) / 4;
 const CRC_AT: usize = 24;
+const RESERVED_AT: usize = 28;
 
 /// How many pages a volume has.
 #[must_use]
@@ -413,7 +414,10 @@ fn judge(index: u64, bytes: &[u8]) -> PageState {
         return if bytes.iter().all(|b| *b == 0) { PageState::Empty } else { PageState::Unreadable };
     }
     let stated = Crc(word(bytes, CRC_AT));
-    let right = word(bytes, 4) == VERSION && long(bytes, 8) == index && page_crc(bytes) == stated;
+    let right = word(bytes, 4) == VERSION
+        && long(bytes, 8) == index
+        && word(bytes, RESERVED_AT) == 0
+        && page_crc(bytes) == stated;
     if right { PageState::Valid { generation: long(bytes, 16), crc: stated } } else { PageState::Unreadable }
 }
 
