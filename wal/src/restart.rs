@@ -249,6 +249,11 @@ impl Restart {
             self.generation = trailer.generation;
             return;
         }
+        // A record that was followed proves that there was a cut at or below it, even if the superblock copy that
+        // knew of the cut is lost.
+        if trailer.generation < self.generation {
+            return;
+        }
         if header.lsn >= self.log.end() {
             self.strays += 1;
             let stated = (trailer.durable_before, header.lsn);

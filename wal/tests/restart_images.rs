@@ -357,3 +357,22 @@ fn a_broken_body_is_reported_and_looked_into() {
     assert_eq!(seen, expected.map(|(lsn, ok)| (Lsn(lsn), ok)));
     assert_eq!(crc32c(&[]), Crc(0));
 }
+
+#[test]
+fn records_of_a_cut_that_only_a_lost_superblock_copy_knows_prove_nothing() {
+    let mut image = Image::five_records();
+    image.durable();
+    image.push(Kind::Write, 1);
+    let before = image.bytes.clone();
+    // The mark goes into one copy, which rots; the record after the cut is durable.
+    image.durable();
+    let _ = image.log.cut(Lsn(2));
+    image.epoch = Epoch { counter: 4, replica: ReplicaId(3) };
+    image.push(Kind::EpochStart, 0);
+    image.durable();
+    let mut bytes = image.bytes.clone();
+    bytes.extend_from_slice(&before[bytes.len()..]);
+    let restarted = restart(&superblock(), &bytes).expect("what was cut was not relied on");
+    check_equal(&restarted.log, &image.log, 3);
+    assert_eq!(restarted.log.generation(), 1);
+}
