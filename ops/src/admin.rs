@@ -59,6 +59,15 @@ impl Digests {
     }
 }
 
+/// What a line asks for.
+///
+/// # Errors
+/// Says why it is no request.
+pub fn request(line: &str) -> Result<Ask, String> {
+    let request: Request = serde_json::from_str(line).map_err(|error| format!("not a request: {error}"))?;
+    Ok(request.ask)
+}
+
 /// Answer whoever connects, for ever.
 pub async fn serve(listener: UnixListener, plane: Arc<Plane>) {
     loop {
@@ -88,9 +97,9 @@ async fn converse(stream: tokio::net::UnixStream, plane: &Plane) -> std::io::Res
         if bytes == 0 {
             return Ok(());
         }
-        let reply = match serde_json::from_str::<Request>(&line) {
-            Ok(request) => answer(request.ask, plane).await,
-            Err(error) => Err((Exit::Refused, format!("not a request: {error}"))),
+        let reply = match request(&line) {
+            Ok(ask) => answer(ask, plane).await,
+            Err(why) => Err((Exit::Refused, why)),
         };
         let reply = match reply {
             Ok(value) => json!({ "ok": value }),

@@ -5,6 +5,7 @@
 #![no_main]
 
 #[path = "../../tests/nbd/replay.rs"]
+#[allow(dead_code)]
 mod replay;
 #[path = "../../tests/nbd/rig.rs"]
 #[allow(dead_code)]

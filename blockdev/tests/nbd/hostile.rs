@@ -1,24 +1,27 @@
 //! Clients that mean harm, or are broken. Whatever they send: no panic, nothing out of bounds, nothing leaked; and
 //! how the bytes arrive makes no difference.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use seawall_blockdev::export::{Action, Limits};
 
-use crate::replay::replay;
-use crate::rig::{Rig, opening};
+use crate::corpus;
+use crate::replay::{actions, cuts, replay};
+use crate::rig::opening;
 use crate::wire::{contexts, counted, info, option, request};
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
 
 #[test]
 fn the_kept_corpus_does_no_harm() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/nbd_session");
-    let mut files = 0;
-    for entry in std::fs::read_dir(corpus).expect("the corpus is kept in the repository") {
-        replay(&std::fs::read(entry.unwrap().path()).unwrap());
-        files += 1;
-    }
-    assert!(files >= 8, "a corpus worth the name");
+    corpus::replay(&corpus("nbd_session"), replay);
+}
+
+#[test]
+fn how_a_stream_of_the_kept_corpus_is_cut_makes_no_difference() {
+    corpus::replay(&corpus("nbd_cuts"), cuts);
 }
 
 fn any_option() -> impl Strategy<Value = Vec<u8>> {
@@ -69,23 +72,6 @@ prop_compose! {
         }
         bytes
     }
-}
-
-/// Everything that the machine asks for, when nothing but payloads is answered; then let it end.
-fn actions(stream: &[u8], cuts: &[usize]) -> (Vec<Action>, Vec<u8>) {
-    let mut rig = Rig::new(200, Limits::DEFAULT);
-    rig.keeps_log = true;
-    (rig.holds.core, rig.holds.sends, rig.holds.buffers) = (true, true, true);
-    let mut from = 0;
-    for cut in cuts.iter().map(|cut| cut % (stream.len() + 1)).chain([stream.len()]) {
-        if cut > from {
-            rig.feed(&stream[from..cut]);
-            from = cut;
-        }
-    }
-    let (log, wire) = (std::mem::take(&mut rig.log), rig.taken());
-    rig.finish();
-    (log, wire)
 }
 
 proptest! {
