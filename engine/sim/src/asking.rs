@@ -8,6 +8,9 @@ use crate::node::{Request, State};
 use crate::oracle::Failure;
 use crate::oracle::ledger::Place;
 use crate::pool::BLOCK;
+use crate::profile::LoadProfile;
+use crate::scenario::Outcome;
+use crate::sign::Sign;
 use crate::stamp::{blocks, fill_sector};
 use crate::tally::Fault;
 use crate::world::{Event, World};
@@ -18,14 +21,17 @@ impl World {
         if self.hands[slot].asked != asked {
             return;
         }
+        let LoadProfile { requests_max, until, .. } = self.profile.load;
+        let asks = self.load && self.wishes < requests_max && self.now.0 < until;
         let hand = &mut self.hands[slot];
         if hand.busy {
             self.tally.fired(Fault::GaveUp, 1);
         }
-        hand.busy = self.load;
-        if !self.load {
+        hand.busy = asks;
+        if !asks {
             return;
         }
+        self.wishes += 1;
         hand.asked += 1;
         let asked = hand.asked;
         let prng = &mut self.chances.client;
@@ -43,7 +49,7 @@ impl World {
 
     /// A client's hand is free again.
     pub(crate) fn free(&mut self, slot: usize, asked: u64, after: u64) {
-        if self.hands[slot].asked == asked {
+        if !self.is_named(slot) && self.hands[slot].asked == asked {
             self.hands[slot].busy = false;
             let think = self.chances.client.below(self.profile.load.think_max);
             self.queue.push(self.now.plus(after + think), Event::Idle { slot, asked });
@@ -55,6 +61,8 @@ impl World {
         let asked = self.hands[slot].asked;
         if let State::Down { .. } = self.nodes[node].state {
             self.tally.refused += 1;
+            self.sign(node, Sign::Refused);
+            self.on_named(slot, Outcome::Refused("nobody".to_owned()));
             self.hands[slot].guess = self.chances.client.index(self.nodes.len());
             self.free(slot, asked, 20 * MILLIS);
             return Ok(());

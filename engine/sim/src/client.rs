@@ -50,6 +50,12 @@ impl Client {
         Client { load, volume_blocks, stamps: 0 }
     }
 
+    /// Names the next write.
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        self.stamps += 1;
+        Stamp(self.stamps)
+    }
+
     /// The next thing to ask for.
     pub(crate) fn wish(&mut self, prng: &mut Prng) -> Wish {
         let draw = prng.below(100);
@@ -61,8 +67,7 @@ impl Client {
         if kind < 4 {
             return Wish::Flush;
         }
-        self.stamps += 1;
-        let stamp = Stamp(self.stamps);
+        let stamp = self.stamp();
         if self.load.zeroes && kind < 16 {
             let blocks_max = if prng.chance(100_000) { 4096 } else { 64 };
             return Wish::Zero { stamp, extent: self.extent(prng, blocks_max), trim: prng.coin(), fua };

@@ -11,6 +11,7 @@ use seawall_engine::io::Area;
 use crate::clock::Moment;
 use crate::device::Loss;
 use crate::disk::damage::Rot;
+use crate::scenario::DiskVerb;
 use crate::tally::Fault;
 use crate::word::{Span, Word, next};
 
@@ -83,6 +84,8 @@ impl Act {
             Act::Kill { .. } | Act::Power { .. } | Act::Pause { .. } | Act::Cut { .. } => false,
             Act::Reset { .. } | Act::Promote { .. } | Act::Wipe { .. } | Act::Split { .. } => false,
             Act::Swap { .. } | Act::Move { .. } => false,
+            Act::Start { .. } | Act::Resume { .. } | Act::Join { .. } | Act::Stick { .. } => false,
+            Act::Fail { .. } | Act::Stall { .. } => false,
         }
     }
 }
@@ -208,6 +211,48 @@ acts! {
         /// The others hear of it after so long.
         known: Span = "known after " or Span(2_000 * MILLI),
     }
+    /// A node that is down starts.
+    Start "start" Kill {
+        /// Which.
+        node: usize = "",
+    }
+    /// A process that stands still goes on.
+    Resume "resume" Pause {
+        /// Whose.
+        node: usize = "",
+    }
+    /// A direction that was cut is whole again.
+    Join "join" OneWayCut {
+        /// From there.
+        from: usize = "",
+        /// To there.
+        to: usize = "to ",
+    }
+    /// All open connections stand still in that direction, and newer ones overtake them.
+    Stick "stick" Stuck {
+        /// From there.
+        from: usize = "",
+        /// To there.
+        to: usize = "to ",
+        /// For so long.
+        long: Span = "for " or Span(3_000 * MILLI),
+    }
+    /// The next disk operation of that kind fails.
+    Fail "fail" WriteError {
+        /// Whose disk.
+        node: usize = "",
+        /// What it does.
+        does: DiskVerb = "",
+        /// On what.
+        area: Area = "",
+    }
+    /// What a disk is given to do ends no sooner.
+    Stall "stall" Stall {
+        /// Whose disk.
+        node: usize = "",
+        /// For so long.
+        long: Span = "for " or Span(3_000 * MILLI),
+    }
     /// If several nodes take themselves for primary, clients turn to them in turn.
     Split "split" Usurped {
         /// The first client's, counted round.
@@ -264,6 +309,9 @@ mod tests {
             Act::Flip { from: 0, to: 2 },
             Act::Swap { one: 1, other: 2, long: Span(MILLI) },
             Act::Move { node: 1, down: Span(7), known: Span(MILLI) },
+            Act::Join { from: 0, to: 1 },
+            Act::Fail { node: 1, does: DiskVerb::Write, area: Area::Super },
+            Act::Stall { node: 1, long: Span::EVER },
         ];
         for act in acts {
             assert_eq!(Act::read(&act.to_string()), Ok(act), "{act}");

@@ -36,6 +36,7 @@ impl World {
             self.nodes[node].pool.mark_base(payload.buf);
         }
         self.transcript.line(self.now, &node, || format!("  ← {link:?} {kind}"));
+        self.sign_frame(node, link, bytes, false);
         self.hear(node, Input::Received { link, frame, payload })
     }
 

@@ -1,6 +1,6 @@
 //! The executor: what each deed does to the world, and how what it does passes.
 
-use seawall_engine::io::Input;
+use seawall_engine::io::{DiskOp, Input};
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::Role;
@@ -16,7 +16,10 @@ use crate::node::State;
 use crate::oracle::Failure;
 use crate::oracle::image::superblock;
 use crate::pool::Pool;
+use crate::scenario::Outcome;
+use crate::sign::{Sign, verb};
 use crate::tally::Fault;
+use crate::word::Span;
 use crate::world::{Event, PATIENCE, WATCH, World};
 
 /// What mends itself.
@@ -65,6 +68,7 @@ impl World {
         let deed = Deed { at: self.now, what: act };
         self.deeds.push(deed);
         self.transcript.line(self.now, &"deed", || act.to_string());
+        self.sign(0, Sign::Deed(act));
         self.act(act)?;
         self.oracle.verdict()?;
         self.take_agenda();
@@ -100,6 +104,10 @@ impl World {
                     && self.directory.is_right(other)
             }
             Act::Move { node, .. } => node < nodes && self.is_alive(node) && !self.hangs(node),
+            Act::Start { node } => node < nodes && matches!(self.nodes[node].state, State::Down { .. }),
+            Act::Resume { node } => node < nodes && self.nodes[node].state == State::Paused,
+            Act::Join { from, to } | Act::Stick { from, to, .. } => from < nodes && to < nodes && from != to,
+            Act::Fail { node, .. } | Act::Stall { node, .. } => node < nodes,
         }
     }
 
@@ -110,11 +118,11 @@ impl World {
             Act::Pause { node, long } => {
                 self.nodes[node].state = State::Paused;
                 let life = self.nodes[node].life;
-                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Resume { node, life }));
+                self.mend(long.0, Mend::Resume { node, life });
             }
             Act::Cut { from, to, long } => {
                 self.net.set_cut(self.now, from, to, true);
-                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Join { from, to }));
+                self.mend(long.0, Mend::Join { from, to });
             }
             Act::Reset { nth } => {
                 for (node, buf) in self.net.on_reset(self.now, nth) {
@@ -132,17 +140,23 @@ impl World {
             Act::Flip { from, to } => self.net.flip_next(from, to),
             Act::Swap { one, other, long } => {
                 self.swap_names(one, other);
-                self.queue.push(self.now.plus(long.0), Event::Mend(Mend::Swap { one, other }));
+                self.mend(long.0, Mend::Swap { one, other });
             }
             Act::Move { node, down, known } => {
                 self.directory.on_moved(node);
                 self.go_down(node, Crash::Kill, down.0);
-                self.queue.push(self.now.plus(known.0), Event::Mend(Mend::Tell));
+                self.mend(known.0, Mend::Tell);
             }
             Act::Hang { node, long } => self.nodes[node].waiting.hang = Some(long.0),
             Act::Fill { node, area, long } => {
                 self.nodes[node].waiting.full = Some((area, self.now.plus(long.0)));
             }
+            Act::Start { node } => return self.start(node),
+            Act::Resume { node } => return self.resume(node),
+            Act::Join { from, to } => self.net.set_cut(self.now, from, to, false),
+            Act::Stick { from, to, long } => self.net.on_stick(self.now, from, to, long.0),
+            Act::Fail { node, does, area } => self.rigged.push((node, does, area)),
+            Act::Stall { node, long } => self.stalled[node] = self.now.plus(long.0),
         }
         Ok(())
     }
@@ -185,7 +199,26 @@ impl World {
     fn go_down(&mut self, node: usize, crash: Crash, down: u64) {
         self.crash(node, crash);
         let life = self.nodes[node].life;
-        self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+        self.mend(down, Mend::Start { node, life });
+    }
+
+    /// That comes by itself after so many nanoseconds, or when the world heals.
+    fn mend(&mut self, after: u64, mend: Mend) {
+        if after != Span::EVER.0 {
+            let at = self.now.plus(after);
+            self.mended = self.mended.max(at);
+            self.queue.push(at, Event::Mend(mend));
+        }
+    }
+
+    /// Whether this operation is one that was said to fail.
+    pub(crate) fn is_rigged(&mut self, node: usize, what: &DiskOp) -> bool {
+        let Some((does, area)) = verb(what) else { return false };
+        let rigged = self.rigged.iter().position(|rigged| *rigged == (node, does, area));
+        rigged.is_some_and(|index| {
+            self.rigged.swap_remove(index);
+            true
+        })
     }
 
     /// Connections do not survive a change of address.
@@ -251,7 +284,7 @@ impl World {
         let before = superblock(&self.nodes[node].disk).unwrap_or(before);
         self.wipe_disk(node, &before);
         let life = self.nodes[node].life;
-        self.queue.push(self.now.plus(down), Event::Mend(Mend::Start { node, life }));
+        self.mend(down, Mend::Start { node, life });
     }
 
     /// A copy is thrown away.
@@ -265,6 +298,7 @@ impl World {
     /// A life ends.
     pub(crate) fn crash(&mut self, node: usize, crash: Crash) {
         self.transcript.line(self.now, &node, || format!("=== down by {crash:?}"));
+        self.sign(node, Sign::Down(crash));
         let here = &mut self.nodes[node];
         self.oracle.copies.on_crashing(node, &here.disk, &here.pool);
         let lost = here.disk.on_crash(crash, &here.pool, &mut self.chances.loss);
@@ -286,6 +320,8 @@ impl World {
         for request in requests.into_values() {
             self.tally.refused += 1;
             self.settle(&request, false);
+            self.sign(node, Sign::Refused);
+            self.on_named(request.slot, Outcome::InDoubt);
             self.free(request.slot, request.asked, 20 * MILLIS);
         }
     }
@@ -296,6 +332,7 @@ impl World {
         let limit = self.profile.clock_ppm;
         let ppm = self.chances.clock.between(0, 2 * limit).cast_signed() - limit.cast_signed();
         let origin = self.chances.clock.below(1_000 * SECOND);
+        self.sign(node, Sign::Up);
         let here = &mut self.nodes[node];
         let booted = here.life == 0 || here.state == State::Down { powered: false };
         let jumps = self.profile.clock_jumps && self.chances.jump.coin();
@@ -325,6 +362,7 @@ impl World {
             return Ok(());
         }
         self.transcript.line(self.now, &node, || "=== goes on".to_owned());
+        self.sign(node, Sign::Resumed);
         self.nodes[node].state = State::Up;
         if self.profile.clock_jumps && self.chances.jump.coin() {
             // As after a machine was suspended: time went on faster than the world's.
@@ -346,7 +384,9 @@ impl World {
         self.queue.push(self.now.plus(WATCH), Event::Watch);
         let mut reigns = false;
         for node in 0..self.nodes.len() {
-            if self.hangs(node) {
+            // Before the world heals, a scenario has the operator only if it says so.
+            let helps = self.profile.operator || !self.chaos;
+            if self.hangs(node) || !helps {
                 // Nobody can do anything about its process.
             } else if self.care_for(node)? {
                 continue;
@@ -363,11 +403,13 @@ impl World {
             self.oracle.sessions.on_look(node, WATCH, &status, here.requests.keys().copied())?;
             reigns |= matches!(status.role, Role::Primary | Role::Starting);
         }
+        // Before the world heals, a scenario has the operator only if it says so.
+        let helps = self.profile.operator || !self.chaos;
         // A primary under which nothing is written any more is none.
-        let served = !self.load || self.now.since(self.served_last) < PATIENCE;
+        let served = !self.load || self.hands.is_empty() || self.now.since(self.served_last) < PATIENCE;
         if reigns && served {
             self.reigned_last = self.now;
-        } else if self.now.since(self.reigned_last) > PATIENCE {
+        } else if helps && self.now.since(self.reigned_last) > PATIENCE {
             self.reigned_last = self.now;
             let node = self.chances.operator.index(self.nodes.len());
             return self.promote(node);
@@ -383,6 +425,10 @@ impl World {
         for here in &mut self.nodes {
             here.waiting = Waiting { hangs: here.waiting.hangs, ..Waiting::default() };
         }
+        self.rigged.clear();
+        self.stalled.fill(self.now);
+        self.sign(0, Sign::Heals);
+        self.on_healed();
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 self.net.set_cut(self.now, from, to, false);

@@ -1,89 +1,198 @@
 //! The simulator's command line.
 //!
 //! ```text
-//! sim --seed N [--trace]            one run, told in full
-//! sim --seeds A..B                  many runs
-//! sim --swarm --budget 60s          as many runs as the time allows
-//! sim --bait NAME --seeds A..B      runs with a planted bug, which must be caught
+//! sim --seed N [--trace] [--timeline]   one run, told in full or so that one can read it
+//! sim --seed N --save FILE              one run, and a script that has it again
+//! sim --seed N --shrink                 a failing run, made short
+//! sim --seeds A..B                      many runs
+//! sim --swarm --budget 10m --jobs 2     as many runs as the time allows
+//! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught
+//! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
+//! sim --replay FILE                     what a script says
 //! ```
 
-use std::process::ExitCode;
-use std::time::Duration;
+mod arguments;
 
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use arguments::{Asked, USAGE};
 use seawall_engine::bait::Bait;
 use sim::options::Options;
-use sim::run::run;
+use sim::play;
+use sim::run::{Report, run};
+use sim::scenario::Script;
+use sim::shrink::shrink;
 use sim::swarm::{Budget, swarm};
 
-const USAGE: &str =
-    "usage: sim [--seed N] [--seeds A..B] [--swarm] [--budget 60s] [--failures N] [--bait NAME] [--trace]";
-
-/// Seeds that run at the same time.
-const THREADS: usize = 2;
-
-/// What the command line asks for.
-#[derive(Debug, Default)]
-struct Asked {
-    seed: Option<u64>,
-    seeds: Option<(u64, u64)>,
-    swarm: bool,
-    budget: Option<Duration>,
-    failures: Option<usize>,
-    bait: Option<Bait>,
-    trace: bool,
-}
+/// So many lines of a shrunk run's account are shown.
+const LAST_LINES: usize = 40;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let asked = match read(&arguments) {
+    let asked = match arguments::read(&arguments) {
         Ok(asked) => asked,
         Err(why) => {
             eprintln!("{why}\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    let options =
-        Options { seed: asked.seed.unwrap_or(0), bait: asked.bait, trace: asked.trace, deeds: None };
-    if asked.seed.is_some() && asked.seeds.is_none() && !asked.swarm {
-        return one(&options);
+    if let Some(path) = &asked.replay {
+        return replay(path, &asked);
     }
-    many(&asked, &options)
+    if let Some(path) = &asked.scenario {
+        return scenarios(path, &asked);
+    }
+    match asked.seed {
+        Some(seed) if asked.seeds.is_none() && !asked.swarm => one(&options(&asked, seed), &asked),
+        Some(_) | None => many(&asked),
+    }
 }
 
-fn one(options: &Options) -> ExitCode {
+fn options(asked: &Asked, seed: u64) -> Options {
+    let Asked { bait, trace, timeline, .. } = *asked;
+    Options { seed, bait, trace, timeline, script: None }
+}
+
+fn one(options: &Options, asked: &Asked) -> ExitCode {
     let report = run(options);
+    tell(options, &report);
+    let script = Script::of_run(options.seed, options.bait, &report);
+    if let Some(path) = &asked.save {
+        match std::fs::write(path, script.to_string()) {
+            Ok(()) => println!("saved: sim --replay {}", path.display()),
+            Err(why) => {
+                eprintln!("{}: {why}", path.display());
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if report.failure.is_none() {
+        return ExitCode::SUCCESS;
+    }
+    println!("replay: {}", again(options.seed, options.bait));
+    if asked.shrink {
+        make_short(&script);
+    }
+    ExitCode::FAILURE
+}
+
+/// What there is to say of a run.
+fn tell(options: &Options, report: &Report) {
+    for line in &report.timeline {
+        println!("{line}");
+    }
     println!("seed {}: {}", options.seed, report.profile);
     println!(
-        "digest {:032x}; {} steps, {} ms simulated, {} writes, {} reads",
+        "digest {:032x}; {} steps, {} ms simulated, {} writes, {} reads, {} deeds",
         report.digest,
         report.tally.steps,
         report.tally.nanos / 1_000_000,
         report.tally.written,
-        report.tally.reads
+        report.tally.reads,
+        report.deeds.len()
     );
-    match report.failure {
-        None => ExitCode::SUCCESS,
-        Some(failure) => {
-            println!("FAILED {failure}");
-            println!("replay: {}", replay(options.seed, options.bait));
-            ExitCode::FAILURE
+    if let Some(failure) = &report.failure {
+        println!("FAILED {failure}");
+    }
+}
+
+fn make_short(script: &Script) {
+    match shrink(script) {
+        None => println!("the script of this run does not fail the same way: nothing to shrink"),
+        Some(short) => {
+            for line in short.timeline.iter().skip(short.timeline.len().saturating_sub(LAST_LINES)) {
+                println!("{line}");
+            }
+            println!("FAILED {}", short.failure);
+            println!(
+                "shrunk in {} runs to {} deeds, {} writes:\n\n{}",
+                short.runs, short.deeds, short.written, short.script
+            );
         }
     }
 }
 
-fn many(asked: &Asked, options: &Options) -> ExitCode {
+fn replay(path: &Path, asked: &Asked) -> ExitCode {
+    let script = match play::open(path) {
+        Ok(script) => Arc::new(script),
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut good = true;
+    for seed in asked.seed.map_or(script.seeds.clone(), |seed| seed..seed + 1) {
+        let bait = asked.bait.or(script.plant);
+        let options = Options { bait, script: Some(Arc::clone(&script)), ..options(asked, seed) };
+        let report = run(&options);
+        tell(&options, &report);
+        match script.judge(&report) {
+            Ok(()) => println!("as the script expects"),
+            Err(why) => {
+                println!("NOT as the script expects: {why}");
+                good = false;
+            }
+        }
+        if asked.shrink && report.failure.is_some() {
+            make_short(&script);
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn scenarios(path: &Path, asked: &Asked) -> ExitCode {
+    if asked.trace || asked.timeline {
+        return replay(path, asked);
+    }
+    let files = match play::files(path) {
+        Ok(files) => files,
+        Err(why) => {
+            eprintln!("{}: {why}", path.display());
+            return ExitCode::from(2);
+        }
+    };
+    let mut failed = 0;
+    play::play_all(&files, asked.seed, asked.jobs, |file, played| {
+        let baits: Vec<String> =
+            played.caught.iter().map(|(bait, seed)| format!("{} at seed {seed}", bait.name())).collect();
+        let baits = if baits.is_empty() { String::new() } else { format!("; caught {}", baits.join(", ")) };
+        match &played.failure {
+            None => println!("ok      {}: {} ({} runs{baits})", file.display(), played.title, played.runs),
+            Some((seed, why)) => {
+                failed += 1;
+                println!("FAILED  {}: {}", file.display(), played.title);
+                let seed = seed.map(|seed| format!(" --seed {seed}")).unwrap_or_default();
+                println!("        {why}");
+                println!("        sim --scenario {}{seed} --timeline", file.display());
+            }
+        }
+    });
+    println!("{} scenarios, {failed} failed", files.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn many(asked: &Asked) -> ExitCode {
     let (first, end) = asked.seeds.unwrap_or((0, if asked.swarm { u64::MAX } else { 20 }));
     let failures_max = asked.failures.unwrap_or(if asked.bait.is_some() { 1 } else { 10 });
     let budget = Budget { first, end, wall: asked.budget, failures_max };
     // A trace of two runs at once could not be read.
-    let threads = if asked.trace { 1 } else { THREADS };
-    let harvest = swarm(options, budget, threads, |seed, profile, failure| {
+    let jobs = if asked.trace { 1 } else { asked.jobs };
+    let base = Options { timeline: false, ..options(asked, 0) };
+    let harvest = swarm(&base, budget, jobs, |seed, profile, failure| {
         println!("seed {seed} FAILED: {profile}");
         println!("  {failure}");
-        println!("  replay: {}", replay(seed, options.bait));
+        println!("  replay: {}", again(seed, asked.bait));
     });
     for line in harvest.lines() {
         println!("{line}");
+    }
+    if asked.shrink
+        && let Some((seed, _)) = harvest.failures.first()
+    {
+        let report = run(&Options { seed: *seed, trace: false, ..base });
+        make_short(&Script::of_run(*seed, asked.bait, &report));
     }
     match (asked.bait, harvest.failures.first()) {
         (None, None) => ExitCode::SUCCESS,
@@ -99,42 +208,7 @@ fn many(asked: &Asked, options: &Options) -> ExitCode {
     }
 }
 
-fn replay(seed: u64, bait: Option<Bait>) -> String {
+fn again(seed: u64, bait: Option<Bait>) -> String {
     let bait = bait.map(|bait| format!(" --bait {}", bait.name())).unwrap_or_default();
-    format!("cargo run -p sim -- --seed {seed}{bait} --trace")
-}
-
-fn read(arguments: &[String]) -> Result<Asked, String> {
-    let mut asked = Asked::default();
-    let mut rest = arguments.iter();
-    while let Some(name) = rest.next() {
-        let mut value = || rest.next().ok_or_else(|| format!("{name} needs a value"));
-        match name.as_str() {
-            "--seed" => asked.seed = Some(number(value()?)?),
-            "--seeds" => {
-                let range = value()?;
-                let (first, end) =
-                    range.split_once("..").ok_or_else(|| format!("{range} is no range A..B"))?;
-                asked.seeds = Some((number(first)?, number(end)?));
-            }
-            "--swarm" => asked.swarm = true,
-            "--budget" => {
-                let text = value()?;
-                asked.budget = Some(Duration::from_secs(number(text.strip_suffix('s').unwrap_or(text))?));
-            }
-            "--failures" => asked.failures = Some(usize::try_from(number(value()?)?).unwrap_or(usize::MAX)),
-            "--bait" => {
-                let text = value()?;
-                let bait = Bait::ALL.into_iter().find(|bait| bait.name() == text);
-                asked.bait = Some(bait.ok_or_else(|| format!("{text} is no bait"))?);
-            }
-            "--trace" => asked.trace = true,
-            other => return Err(format!("{other} is unknown")),
-        }
-    }
-    Ok(asked)
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{text} is no number"))
+    format!("cargo run --profile sim -p sim -- --seed {seed}{bait} --timeline")
 }

@@ -167,6 +167,24 @@ impl Net {
         self.on_resumed(now, node);
     }
 
+    /// The node at the other end of a process's connection.
+    pub(crate) fn peer(&self, node: usize, link: LinkId) -> Option<usize> {
+        let (id, side) = self.links.get(&(node, link))?;
+        self.conns.get(id).map(|conn| conn.ends[side.other() as usize].node)
+    }
+
+    /// All connections from there to there stand still for so many nanoseconds, and newer ones overtake them.
+    pub(crate) fn on_stick(&mut self, now: Moment, from: usize, to: usize, long: u64) {
+        for conn in self.conns.values_mut() {
+            for side in Side::BOTH {
+                if (conn.ends[side as usize].node, conn.ends[side.other() as usize].node) == (from, to) {
+                    let lane = &mut conn.lanes[side as usize];
+                    lane.last = lane.last.max(now.plus(long));
+                }
+            }
+        }
+    }
+
     /// The node at that end, if the connection still is.
     pub(crate) fn sender(&self, id: ConnId, side: Side) -> Option<usize> {
         self.conns.get(&id).map(|conn| conn.ends[side as usize].node)

@@ -1,11 +1,13 @@
 //! What a run is asked to be.
 
+use std::sync::Arc;
+
 use seawall_engine::bait::Bait;
 
-use crate::deed::Deed;
+use crate::scenario::Script;
 
 /// One run.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Everything follows from it.
     pub seed: u64,
@@ -13,14 +15,16 @@ pub struct Options {
     pub bait: Option<Bait>,
     /// Print every event.
     pub trace: bool,
-    /// What is done to the world, instead of what the seed brings.
-    pub deeds: Option<Vec<Deed>>,
+    /// Keep a readable account.
+    pub timeline: bool,
+    /// What the world is like and what is done to it, instead of what the seed brings.
+    pub script: Option<Arc<Script>>,
 }
 
 impl Options {
     /// The plain run of a seed.
     #[must_use]
     pub fn seed(seed: u64) -> Options {
-        Options { seed, bait: None, trace: false, deeds: None }
+        Options { seed, bait: None, trace: false, timeline: false, script: None }
     }
 }

@@ -11,7 +11,7 @@ use seawall_sender::frame::{FrameHeader, Kind as Frame};
 use seawall_wal::names::Epoch;
 
 use crate::clock::{MILLIS, Moment, SECOND};
-use crate::deed::{Act, Deed};
+use crate::deed::Act;
 use crate::disk::damage::Rot;
 use crate::oracle::Failure;
 use crate::prng::{Prng, Stream};
@@ -121,8 +121,6 @@ enum Plan {
     HoldBack { node: usize, voter: usize },
     /// See whether clients may turn to several primaries.
     Look { left: u32 },
-    /// What the script says next.
-    Script(Act),
 }
 
 /// Streams of chance of the planner alone, one per concern, and what it means to do.
@@ -144,10 +142,10 @@ pub(crate) struct Planner {
 }
 
 impl Planner {
-    /// The planner of a seed, or one that follows a script.
-    pub(crate) fn new(seed: u64, script: Option<&[Deed]>) -> Planner {
+    /// The planner of a seed; if a script says what happens, it plans nothing.
+    pub(crate) fn new(seed: u64, scripted: bool) -> Planner {
         let stream = |stream| Prng::new(seed, stream);
-        let mut planner = Planner {
+        Planner {
             crash: stream(Stream::Crash),
             partition: stream(Stream::Partition),
             promotion: stream(Stream::Promotion),
@@ -157,13 +155,9 @@ impl Planner {
             names: stream(Stream::Names),
             agenda: BTreeMap::new(),
             count: 0,
-            scripted: script.is_some(),
+            scripted,
             heir: None,
-        };
-        for deed in script.unwrap_or_default() {
-            planner.push(deed.at, Plan::Script(deed.what));
         }
-        planner
     }
 
     fn push(&mut self, at: Moment, plan: Plan) {
@@ -238,7 +232,6 @@ impl World {
                 }
                 Ok(())
             }
-            Plan::Script(act) => self.all(&[act], act.fault()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a run is like: the volume, the load and the faults, all drawn from the seed. Each fault is off in about
 //! half of all seeds, on its own.
 
+mod knobs;
 mod weather;
 
 use core::fmt;
@@ -80,6 +81,10 @@ pub(crate) struct LoadProfile {
     pub(crate) parts: bool,
     /// A client turns to other things after so many nanoseconds without an answer.
     pub(crate) gives_up: Option<u64>,
+    /// So many requests, and no more.
+    pub(crate) requests_max: u64,
+    /// No request begins later, in nanoseconds since the beginning.
+    pub(crate) until: u64,
 }
 
 /// The machine's own bounds, where a run tries others than the usual ones.
@@ -156,6 +161,10 @@ pub(crate) struct Profile {
     pub(crate) wipe: Option<Every>,
     /// The run ends with a clean shutdown of all, a power loss, and a restart.
     pub(crate) drain: bool,
+    /// Whether an operator replaces what failed and promotes somebody if nobody serves, before the world heals too.
+    pub(crate) operator: bool,
+    /// A run with fewer completed writes proved nothing; zero: it need not prove anything by that.
+    pub(crate) writes_min: u64,
 }
 
 impl Profile {
@@ -214,6 +223,8 @@ impl Profile {
                 zeroes: p.coin(),
                 parts: p.coin(),
                 gives_up: maybe(p, 4 * SECOND),
+                requests_max: u64::MAX,
+                until: u64::MAX,
             },
             bounds: Bounds {
                 append_records: p.pick(&[1, 16, 256]),
@@ -238,6 +249,8 @@ impl Profile {
             stuck: 0,
             wipe: None,
             drain: false,
+            operator: true,
+            writes_min: 20,
         };
         profile.aim(seed);
         // A run without any fault proves nothing.

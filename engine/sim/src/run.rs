@@ -4,15 +4,13 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::clock::{Moment, SECOND};
+use crate::clock::{MILLIS, SECOND};
 use crate::deed::Deed;
 use crate::options::Options;
 use crate::oracle::Failure;
 use crate::tally::{Fault, Tally};
 use crate::world::World;
 
-/// A run with fewer completed writes proved nothing.
-pub(crate) const WRITES_MIN: u64 = 20;
 /// Clients go on for so long after the faults have ended, in nanoseconds.
 const AFTERMATH: u64 = SECOND;
 
@@ -30,6 +28,8 @@ pub struct Report {
     pub profile: String,
     /// What was done to the world.
     pub deeds: Vec<Deed>,
+    /// A readable account, if it was asked for.
+    pub timeline: Vec<String>,
     /// What was found.
     pub failure: Option<Failure>,
 }
@@ -69,32 +69,40 @@ pub fn run(options: &Options) -> Report {
         tally: world.tally,
         profile: world.profile.to_string(),
         deeds: world.deeds,
+        timeline: world.timeline.map(|timeline| timeline.into_lines(world.now)).unwrap_or_default(),
         failure,
     }
 }
 
 fn live(world: &mut World) -> Result<(), Failure> {
     world.begin()?;
-    let chaos = Moment(world.profile.chaos);
+    // A scenario's steps, and until what they do has passed.
+    while world.has_steps() {
+        let next = world.now.plus(MILLIS);
+        while world.has_steps() && world.advance(next)? {}
+    }
+    let chaos = world.now.max(world.heals());
     while world.advance(chaos)? {}
     world.heal()?;
     let aftermath = chaos.plus(AFTERMATH);
     while world.advance(aftermath)? {}
     // A world that had no quorum all the time has something to do yet.
     let late = aftermath.plus(WORK_MAX);
-    while world.tally.written < WRITES_MIN && world.now < late {
+    while world.tally.written < world.profile.writes_min && world.now < late {
         let next = world.now.plus(SECOND);
         while world.advance(next)? {}
     }
     world.load = false;
     if !world.come_to_rest()? {
-        return Ok(());
+        return world.check_story(None);
     }
+    let rested = world.now;
     if !world.scrub_to_the_end()? {
-        return Ok(());
+        return world.check_story(None);
     }
     world.check_images()?;
     world.compare()?;
+    world.check_story(Some(rested))?;
     if world.profile.drain {
         world.drain_and_restart()?;
         world.check_images()?;

@@ -11,6 +11,7 @@ use crate::node::{Request, State};
 use crate::oracle::Failure;
 use crate::oracle::ledger::Place;
 use crate::pool::BLOCK;
+use crate::sign::{DiskEnd, Sign, verb};
 use crate::tally::Fault;
 use crate::world::{Event, World};
 
@@ -42,6 +43,9 @@ impl World {
         let status = replica.status();
         here.faulted = status.role == seawall_engine::status::Role::Faulted;
         self.oracle.on_step(node, here.life, &status)?;
+        if let Some(timeline) = &mut self.timeline {
+            timeline.on_status(self.now, node, &status);
+        }
         let deadline = replica.deadline();
         if deadline != here.deadline {
             here.deadline = deadline;
@@ -125,6 +129,7 @@ impl World {
                 crate::oracle::promise::check(node, &head, &self.nodes[node].disk)?;
                 self.transcript.note(head.len() as u64);
                 self.transcript.line(self.now, &node, || describe_frame(link, &head));
+                self.sign_frame(node, link, &head, true);
                 let stands = self.stands_still(&head);
                 let taken = self.net.on_send(self.now, node, link, head, payload);
                 if let Some(long) = stands.filter(|_| taken) {
@@ -153,6 +158,7 @@ impl World {
 
     fn on_notice(&mut self, node: usize, notice: &Notice) -> Result<(), Failure> {
         self.transcript.line(self.now, &node, || format!("  ! {notice}"));
+        self.sign(node, Sign::Notice(notice));
         *self.tally.notices.entry(notice.kind()).or_default() += 1;
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
             self.oracle.frontiers.on_promised(node, *epoch);
@@ -168,6 +174,7 @@ impl World {
 
     fn give(&mut self, node: usize, op: OpId, what: seawall_engine::io::DiskOp) -> Result<(), Failure> {
         use seawall_engine::io::DiskOp as D;
+        let rigged = self.is_rigged(node, &what);
         let disk = &self.profile.disk;
         let faults = &mut self.chances.disk_fault;
         let draw = faults.below(crate::prng::MILLION);
@@ -189,6 +196,7 @@ impl World {
             }
             Some(_) | None => Fate::Good,
         };
+        let fate = if rigged { Fate::Error(crate::disk::EIO) } else { fate };
         let mut latency =
             self.chances.disk.between(disk.latency_min, disk.latency_max) + bytes_moved(&what) / 2;
         if self.chaos && faults.chance(disk.stalls) {
@@ -199,7 +207,11 @@ impl World {
             latency = 1_000;
         }
         let (fate, latency) = self.befalls(node, &what, fate, latency);
+        let latency = latency.max(self.stalled[node].since(self.now));
         let early = self.chances.disk.coin();
+        if let Some((does, area)) = verb(&what) {
+            self.sign(node, Sign::Disk(does, area, DiskEnd::Given));
+        }
         self.transcript.line(self.now, &node, || {
             format!(
                 "  disk {} {}{}",
@@ -236,9 +248,11 @@ impl World {
         };
         self.transcript.note(id.0);
         self.transcript.line(self.now, &node, || format!("  complete {} {:?}: {short}", id.0, request.wish));
+        self.on_named_answer(node, &request, &result)?;
         let pause = match &result {
             Ok(done) => {
                 self.on_done(node, &request, done)?;
+                self.sign(node, if let Done::Read { .. } = done { Sign::Read } else { Sign::Wrote });
                 self.hands[request.slot].guess = node;
                 0
             }
@@ -297,6 +311,7 @@ impl World {
         at_once: bool,
     ) -> Result<(), Failure> {
         self.tally.refused += 1;
+        self.sign(node, Sign::Refused);
         if refusal == Refusal::Unreadable && !self.atlas.is_harmed(node) && self.nodes[node].read_errors == 0
         {
             let detail =

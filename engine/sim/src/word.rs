@@ -29,16 +29,27 @@ pub(crate) fn next(text: &str) -> (&str, &str) {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Span(pub u64);
 
+impl Span {
+    /// Until the world heals.
+    pub const EVER: Span = Span(u64::MAX);
+}
+
 impl Word for Span {
     const WHAT: &'static str = "time like 300ms";
 
     fn shown(&self) -> String {
+        if *self == Span::EVER {
+            return "ever".to_owned();
+        }
         let (whole, rest) = (self.0 / MILLIS, self.0 % MILLIS);
         let point = if rest == 0 { String::new() } else { format!(".{rest:06}") };
         format!("{whole}{}ms", point.trim_end_matches('0'))
     }
 
     fn read(word: &str) -> Option<Span> {
+        if word == "ever" {
+            return Some(Span::EVER);
+        }
         let unit = word.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         let nanos = match unit {
             "ns" => 1,
@@ -149,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_time_is_read_as_it_is_shown_and_in_every_unit() {
-        for nanos in [0, 1, 999_999, MILLIS, 1_200_345_678, 7 * SECOND] {
+        for nanos in [0, 1, 999_999, MILLIS, 1_200_345_678, 7 * SECOND, u64::MAX] {
             assert_eq!(Span::read(&Span(nanos).shown()), Some(Span(nanos)));
         }
         for (text, nanos) in

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::{Answer, Command, CommandId, Input, OpId};
+use seawall_engine::io::{Answer, Area, Command, CommandId, Input, OpId};
 use seawall_wal::names::VolumeId;
 
 use crate::atlas::Atlas;
@@ -21,7 +21,11 @@ use crate::planner::Planner;
 use crate::prng::{Prng, Stream};
 use crate::profile::Profile;
 use crate::queue::Queue;
+use crate::scenario::DiskVerb;
+use crate::sign::{DiskEnd, Sign, verb};
+use crate::story::Story;
 use crate::tally::Tally;
+use crate::timeline::Timeline;
 use crate::transcript::Transcript;
 
 /// The volume of every run.
@@ -119,6 +123,18 @@ pub(crate) struct World {
     pub(crate) reigned_last: Moment,
     pub(crate) served_last: Moment,
     pub(crate) planner: Planner,
+    /// The scenario that comes to pass, if it is one.
+    pub(crate) story: Option<Box<Story>>,
+    /// A readable account, if it is wanted.
+    pub(crate) timeline: Option<Box<Timeline>>,
+    /// When the last of what passes by itself will have passed.
+    pub(crate) mended: Moment,
+    /// Disk operations that will fail.
+    pub(crate) rigged: Vec<(usize, DiskVerb, Area)>,
+    /// Until when each node's disk ends nothing.
+    pub(crate) stalled: Vec<Moment>,
+    /// Requests of the load so far.
+    pub(crate) wishes: u64,
     /// The deeds that were carried out.
     pub(crate) deeds: Vec<Deed>,
     /// Whether a copy was wiped.
@@ -137,7 +153,10 @@ impl World {
     /// The world of a seed, before its beginning.
     pub(crate) fn new(options: &Options) -> World {
         let seed = options.seed;
-        let profile = Profile::draw(seed);
+        let profile = match &options.script {
+            Some(script) => script.profile.clone(),
+            None => Profile::draw(seed),
+        };
         let stream = |stream| Prng::new(seed, stream);
         let nodes = (0..profile.replicas).map(|node| Node::new(formatted(&profile, node))).collect();
         World {
@@ -174,7 +193,14 @@ impl World {
             load: true,
             reigned_last: Moment(0),
             served_last: Moment(0),
-            planner: Planner::new(seed, options.deeds.as_deref()),
+            planner: Planner::new(seed, options.script.is_some()),
+            story: options.script.clone().map(|script| Box::new(Story::new(script))),
+            timeline: options.timeline.then(Box::default),
+            mended: Moment(0),
+            rigged: Vec::new(),
+            stalled: vec![Moment(0); profile.replicas],
+            wishes: 0,
+
             deeds: Vec::new(),
             wiped: false,
             answers: BTreeMap::new(),
@@ -204,12 +230,19 @@ impl World {
     /// The next event, if it is not after `until`. `false` if there is none.
     pub(crate) fn advance(&mut self, until: Moment) -> Result<bool, Failure> {
         let head = self.queue.due();
-        if let Some(due) = self.planner.due()
+        let told = self.story.as_ref().and_then(|story| story.due());
+        let planned = self.planner.due();
+        if let Some(due) = told.into_iter().chain(planned).min()
             && due <= until
             && head.is_none_or(|head| due <= head)
         {
             self.now = self.now.max(due);
-            self.on_plan()?;
+            if told == Some(due) {
+                self.on_story()?;
+            } else {
+                self.on_plan()?;
+            }
+            self.look_at_story();
             return Ok(true);
         }
         let Some(head) = head else { return Ok(false) };
@@ -223,6 +256,7 @@ impl World {
         self.on_event(event)?;
         self.oracle.verdict()?;
         self.take_agenda();
+        self.look_at_story();
         Ok(true)
     }
 
@@ -271,9 +305,13 @@ impl World {
         let Node { disk, pool, .. } = &mut self.nodes[node];
         self.oracle.home.on_write(node, disk.given(op), pool)?;
         let ended = disk.on_due(op, pool, &mut self.chances.loss);
+        let end = if ended.result.is_ok() { DiskEnd::Done } else { DiskEnd::Failed };
         self.oracle.on_disk_ended(node, op, &ended.what, ended.result.is_ok(), disk, pool)?;
         for buf in crate::disk::buffers(&ended.what) {
             pool.release(buf);
+        }
+        if let Some((does, area)) = verb(&ended.what) {
+            self.sign(node, Sign::Disk(does, area, end));
         }
         self.hear(node, Input::DiskDone { op, result: ended.result })
     }
@@ -312,6 +350,7 @@ impl World {
 
     /// The operator tells a node to become primary.
     pub(crate) fn promote(&mut self, node: usize) -> Result<(), Failure> {
+        self.sign(node, Sign::Promoted);
         self.command(node, Command::Promote).map(|_| ())
     }
 
