@@ -6,10 +6,12 @@ use seawall_recovery::messages::{
     Base, BaseAck, BaseBody, BaseDone, BaseRun, Begin, BeginPlan, Begun, Digest, DigestAsk, Greet, Refusal,
     Refuse,
 };
-use seawall_sender::codec::{decode, encode};
+use seawall_sender::codec::{CodecError, decode, encode};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{BLOCK_BYTES, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId};
+use seawall_wal::names::{
+    BLOCK_BYTES, COUNT_MAX, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId,
+};
 use seawall_wal::superblock::BaseState;
 
 const EPOCH: Epoch = Epoch { counter: 2, replica: ReplicaId(0xa1) };
@@ -148,6 +150,19 @@ fn base_blocks_say_what_they_carry() {
     assert_eq!(holes.check(1000, 1), payload(0, 1));
     let far = Base { extent: Extent::new(u64::MAX, 2), ..holes };
     assert_eq!(far.check(1000, 0), outside(Extent::new(u64::MAX, 2), 1000));
+}
+
+#[test]
+fn a_number_that_no_volume_reaches_is_malformed_before_anybody_counts_on_it() {
+    let refuse = |counter| {
+        let promised = Epoch { counter, replica: ReplicaId(1) };
+        decode::<Refuse>(&encode(&Refuse { promised, why: Refusal::Promised })).map(|_| ())
+    };
+    let done = |lsn| decode::<BaseDone>(&encode(&BaseDone { frontier: Lsn(lsn) })).map(|_| ());
+    for judge in [&refuse as &dyn Fn(u64) -> Result<(), CodecError>, &done] {
+        let judged = [0, COUNT_MAX, COUNT_MAX + 1, u64::MAX].map(judge);
+        assert_eq!(judged, [Ok(()), Ok(()), Err(CodecError::Malformed), Err(CodecError::Malformed)]);
+    }
 }
 
 #[test]

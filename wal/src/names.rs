@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use bincode::{Decode, Encode};
+use bincode::de::Decoder;
+use bincode::error::DecodeError;
+use bincode::{Decode, Encode, impl_borrow_decode};
 
 /// Bytes of one block: the unit of the log's bodies, the home area and its checksum table.
 pub const BLOCK_BYTES: u32 = 4096;
@@ -59,7 +61,7 @@ impl fmt::Debug for ReplicaId {
 }
 
 /// The number of one reign of one primary: only grows, and two replicas can never mint the same one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 pub struct Epoch {
     /// Counts reigns.
     pub counter: u64,
@@ -91,8 +93,31 @@ impl fmt::Debug for Epoch {
 }
 
 /// Dense position of a record in the volume's one log; as a frontier, everything below it has the property.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode)]
 pub struct Lsn(pub u64);
+
+/// A number that is counted on: not above [`COUNT_MAX`].
+fn decode_count<D: Decoder>(decoder: &mut D) -> Result<u64, DecodeError> {
+    match u64::decode(decoder)? {
+        count if count <= COUNT_MAX => Ok(count),
+        _ => Err(DecodeError::Other("a count that no volume reaches")),
+    }
+}
+
+impl<C> Decode<C> for Lsn {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Lsn, DecodeError> {
+        Ok(Lsn(decode_count(decoder)?))
+    }
+}
+
+impl<C> Decode<C> for Epoch {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Epoch, DecodeError> {
+        Ok(Epoch { counter: decode_count(decoder)?, replica: ReplicaId::decode(decoder)? })
+    }
+}
+
+impl_borrow_decode!(Lsn);
+impl_borrow_decode!(Epoch);
 
 impl Lsn {
     /// The first record of a volume.
