@@ -17,6 +17,9 @@ use seawall_wal::names::{Extent, Lsn};
 use crate::block_set::BlockSet;
 use crate::messages::BASE_BLOCKS_MAX;
 
+/// Extents that a target keeps ahead of the first block that it doesn't hold: what any source may have in flight.
+pub const AHEAD_MAX: usize = 4096;
+
 /// How much a source keeps in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BaseLimits {
@@ -61,6 +64,7 @@ impl BaseSource {
     pub fn new(volume_blocks: u64, held: u64, limits: BaseLimits) -> BaseSource {
         assert!(held <= volume_blocks, "a base is no larger than its volume");
         assert!(limits.extents_max >= 1, "a window lets something through");
+        assert!(limits.extents_max <= AHEAD_MAX, "a target has room for a window");
         assert!(limits.blocks_max >= u64::from(BASE_BLOCKS_MAX), "an empty window admits any extent");
         BaseSource {
             volume_blocks,
@@ -212,6 +216,9 @@ impl BaseTarget {
         let overlaps = extent.start < self.held || self.overlapping(extent).next().is_some();
         if overlaps {
             return Err(Violation::BaseOverlaps { extent });
+        }
+        if self.ahead.len() >= AHEAD_MAX {
+            return Err(Violation::OutOfTurn { state: "base window full", event: "Base" });
         }
         self.ahead.insert(extent.start, Ahead { extent, written: false });
         let runs = self.live.gaps(extent);

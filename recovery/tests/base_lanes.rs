@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use seawall_recovery::base::{Admitted, BaseLimits, BaseSource, BaseTarget};
+use seawall_recovery::base::{AHEAD_MAX, Admitted, BaseLimits, BaseSource, BaseTarget};
 use seawall_sender::violation::Violation;
 use seawall_wal::names::{Extent, Lsn};
 
@@ -110,6 +110,18 @@ fn base_blocks_that_make_no_sense_change_nothing() {
     assert_eq!(target.admit(extent(0, 10), Lsn(5)), Ok(Admitted::Held), "a duplicate is of no interest");
     assert_eq!(target.admit(extent(9, 2), Lsn(5)), Err(Violation::BaseOverlaps { extent: extent(9, 2) }));
     assert_eq!(target.held(), 10);
+}
+
+#[test]
+fn a_source_that_never_sends_the_next_block_costs_no_more_than_a_window() {
+    let mut target = BaseTarget::new(1 << 30, 0, Lsn(5));
+    let ahead = |n: usize| extent(2 * n as u64 + 1, 1);
+    for n in 0..AHEAD_MAX {
+        assert_eq!(target.admit(ahead(n), Lsn(5)), Ok(write(&[ahead(n)])));
+        assert!(!target.on_written(ahead(n)));
+    }
+    let judged = target.admit(ahead(AHEAD_MAX), Lsn(5));
+    assert_eq!(judged, Err(Violation::OutOfTurn { state: "base window full", event: "Base" }));
 }
 
 #[test]
