@@ -335,10 +335,16 @@ impl Core {
             return Ok(());
         }
         let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
-        lane.home = facts.checkpoint;
+        // Invariant: stale-session-changes-nothing.
+        let present = lane.session.session() == Some(session);
+        if present {
+            lane.home = facts.checkpoint;
+        }
         let trust = lane.session.trust();
         let decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
-        if let Some(plan::Plan::Rebuild { cut, resume: None, .. }) = Some(decision.plan) {
+        if let plan::Plan::Rebuild { cut, resume: None, .. } = decision.plan
+            && present
+        {
             self.lane_mut(replica).home = cut;
         }
         self.news(replica, session, News::Decided(decision))
