@@ -17,7 +17,7 @@ use crate::script::Script;
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
 const LOG_BYTES: usize = 640 << 10;
-const STEPS_MAX: usize = 200;
+const STEPS_MAX: usize = 64;
 
 struct World {
     log: Log,
