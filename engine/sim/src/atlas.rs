@@ -5,6 +5,8 @@
 //!
 //! * So many disks are harmed at the same time at most: a minority of the copies, and one of two copies, since the
 //!   other is whole. So no two copies of the same block or record are lost before the first of them is there again.
+//! * While any other replica is being rebuilt for reasons of its own (it fell behind, its history was another), no disk
+//!   is harmed anew: that replica threw its copy away.
 //! * In `written` mode only the disk that may also lose what was not flushed: that is a loss like any other.
 //! * None under commit rule `one`, where the primary's copy alone is the promise.
 //! * A disk is whole again when its bytes say so, whatever its replica says: superblock, table, log and home read from
@@ -170,6 +172,7 @@ impl World {
         self.is_whole(node)?;
         self.atlas.harmed.remove(&node);
         self.nodes[node].disk.forget_damage();
+        self.nodes[node].sick = false;
         self.tally.whole_again += 1;
         self.transcript.line(self.now, &node, || "=== its disk is whole again".to_owned());
         Ok(())

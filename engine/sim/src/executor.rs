@@ -236,9 +236,14 @@ impl World {
     fn tell_addresses(&mut self) {
         self.directory.write_down();
         let uninformed = |node: &usize| self.is_alive(*node) && !self.directory.is_informed(*node);
-        let mut nodes = (0..self.nodes.len()).filter(uninformed);
-        let Some(node) = nodes.find(|node| !self.hangs(*node)) else { return };
-        self.go_down(node, Crash::Kill, 50 * MILLIS);
+        let nodes: Vec<usize> = (0..self.nodes.len()).filter(uninformed).collect();
+        if nodes.is_empty() {
+            return;
+        }
+        // Who hangs has to wait for its device first.
+        if let Some(node) = nodes.into_iter().find(|node| !self.hangs(*node)) {
+            self.go_down(node, Crash::Kill, 50 * MILLIS);
+        }
         self.queue.push(self.now.plus(400 * MILLIS), Event::Mend(Mend::Tell));
     }
 

@@ -3,6 +3,7 @@
 use seawall_engine::io::{Area, DiskOp};
 use seawall_wal::geometry::{Geometry, Slot};
 use seawall_wal::names::Lsn;
+use seawall_wal::superblock::BaseState;
 
 use crate::clock::Moment;
 use crate::device::SECTOR;
@@ -110,7 +111,15 @@ impl World {
     pub(crate) fn may_harm(&self, node: usize, area: Area) -> bool {
         // One slot of the superblock at a time.
         let slots = area == Area::Super && self.nodes[node].disk.wrong_sectors(Area::Super) > 0;
-        self.atlas.bears(node) && !slots
+        let others_have_copies = (0..self.nodes.len())
+            .filter(|other| *other != node && !self.atlas.is_harmed(*other))
+            .all(|other| self.has_copy(other));
+        self.atlas.bears(node) && !slots && others_have_copies
+    }
+
+    /// Whether a node's disk says that its copy is not being rebuilt.
+    fn has_copy(&self, node: usize) -> bool {
+        superblock(&self.nodes[node].disk).is_some_and(|superblock| superblock.base == BaseState::Complete)
     }
 
     /// A sector rots.
