@@ -209,7 +209,9 @@ impl Restart {
     pub fn finish(self) -> Result<Restarted, Damage> {
         let tail = self.log.tail();
         let end = tail.lsn;
-        let floor = self.cut.map_or(self.checkpoint, |cut| self.checkpoint.max(cut.lsn));
+        // A followed record of a higher generation says that a later cut went lower.
+        let cut = self.cut.filter(|cut| cut.generation >= self.generation);
+        let floor = cut.map_or(self.checkpoint, |cut| self.checkpoint.max(cut.lsn));
         let proof = self.stated_durable.filter(|(durable_before, _)| *durable_before > end);
         let facts = Facts {
             clean: match self.clean {

@@ -376,3 +376,17 @@ fn records_of_a_cut_that_only_a_lost_superblock_copy_knows_prove_nothing() {
     check_equal(&restarted.log, &image.log, 3);
     assert_eq!(restarted.log.generation(), 1);
 }
+
+#[test]
+fn a_lower_cut_that_only_a_lost_superblock_copy_knows_outdates_the_one_that_is_known() {
+    let mut image = Image::five_records();
+    image.durable();
+    let known = Superblock { cut: Some(image.log.cut(Lsn(4))), ..superblock() };
+    let _ = image.log.cut(Lsn(2));
+    image.epoch = Epoch { counter: 4, replica: ReplicaId(3) };
+    image.push(Kind::EpochStart, 0);
+    image.durable();
+    let restarted = restart(&known, &image.bytes).expect("the log goes as far as it was durable");
+    check_equal(&restarted.log, &image.log, 3);
+    assert_eq!((restarted.log.generation(), restarted.rule), (2, RestartRule::CleanEnd));
+}

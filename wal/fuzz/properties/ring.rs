@@ -1,5 +1,5 @@
 //! A log ring through appends, cuts, checkpoints, crashes and damage. A crash costs nothing that was durable and
-//! brings up nothing that was not appended; after damage the log is refused, or still the beginning of what it was.
+//! brings up nothing that was not appended, with either copy of the superblock; after damage the log is refused, or still the beginning of what it was.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,10 @@ const STEPS_MAX: usize = 64;
 struct World {
     log: Log,
     superblock: Superblock,
+    /// What the other copy of the superblock says.
+    older: Superblock,
+    /// Only the newer copy knows of a cut, and no record behind it is durable yet.
+    cut_once: bool,
     /// The log area as it is on stable storage.
     area: Vec<u8>,
     /// Writes that a crash may lose, whole or in part: offset and bytes.
@@ -90,7 +94,9 @@ impl World {
         };
         let log = Log::new(&geometry, Position::ORIGIN);
         let (area, history) = (vec![0; LOG_BYTES], BTreeMap::new());
-        World { log, superblock, area, pending: Vec::new(), history, epoch: 1, nonce: 0 }
+        let older = superblock.clone();
+        let pending = Vec::new();
+        World { log, superblock, older, cut_once: false, area, pending, history, epoch: 1, nonce: 0 }
     }
 
     fn append(&mut self, kind: Kind, blocks: u32) {
@@ -111,7 +117,7 @@ impl World {
         };
         let trailer = self.log.trailer();
         let Ok(placed) = self.log.push(&header) else { return };
-        self.superblock.clean = None;
+        self.go_on();
         let encode =
             |header: &RecordHeader| header.encode(trailer.durable_before, trailer.generation).to_vec();
         if let Some((offset, bytes)) = placed.padding {
@@ -126,7 +132,21 @@ impl World {
         self.history.insert(header.lsn, header);
     }
 
+    /// The superblock goes into both slots.
+    fn store_twice(&mut self) {
+        self.older = self.superblock.clone();
+        self.cut_once = false;
+    }
+
+    /// What follows a clean end begins with a superblock that says so.
+    fn go_on(&mut self) {
+        if self.superblock.clean.take().is_some() {
+            self.store_twice();
+        }
+    }
+
     fn flush(&mut self) {
+        self.cut_once &= self.pending.is_empty();
         for (at, bytes) in self.pending.drain(..) {
             self.area[at..at + bytes.len()].copy_from_slice(&bytes);
         }
@@ -142,10 +162,13 @@ impl World {
     /// A checkpoint: everything below is home. Its superblock may be durable and not heard of.
     fn release(&mut self, script: &mut Script<'_>) {
         let to = Self::between(script, self.log.start(), self.log.durable());
+        self.go_on();
         self.log.release(to);
+        self.older = self.superblock.clone();
         self.superblock.log_start = self.log.head();
         self.superblock.checkpoint = self.superblock.checkpoint.max(to);
         if script.flag() {
+            self.store_twice();
             self.log.on_release_durable(to);
         }
     }
@@ -154,8 +177,13 @@ impl World {
         self.flush();
         let from = self.log.start().max(self.superblock.checkpoint);
         let to = Self::between(script, from, self.log.durable());
+        self.go_on();
+        self.older = self.superblock.clone();
         self.superblock.cut = Some(self.log.cut(to));
-        self.superblock.clean = None;
+        self.cut_once = true;
+        if script.flag() {
+            self.store_twice();
+        }
         self.history.retain(|lsn, _| *lsn < to);
         self.epoch = self.log.tail_epoch().counter.max(self.epoch) + 1;
     }
@@ -169,6 +197,7 @@ impl World {
         self.superblock.checkpoint = lsn;
         self.superblock.clean = None;
         self.history.clear();
+        self.store_twice();
         if script.flag() {
             self.log.on_release_durable(lsn);
         }
@@ -176,6 +205,7 @@ impl World {
 
     fn end_well(&mut self) {
         self.flush();
+        self.older = self.superblock.clone();
         self.superblock.clean = Some(CleanMark { end: self.log.end() });
     }
 
@@ -196,18 +226,25 @@ impl World {
                 }
             }
         }
-        let Restarted { log, rule, torn } = self.restart().expect("a crash damages no log");
+        if !self.cut_once {
+            // The newer copy rots as well.
+            let restarted = self.restart(&self.older).expect("either copy of the superblock is enough");
+            assert!(restarted.log.end() >= durable, "what was durable is there");
+            self.check_content(&restarted.log, durable);
+        }
+        let Restarted { log, rule, torn } = self.restart(&self.superblock).expect("a crash damages no log");
         assert!(durable <= log.end() && log.end() <= self.log.end(), "what was durable is there");
         assert_eq!(rule == RestartRule::TornTail, torn.is_some());
-        self.check_content(&log);
+        assert_eq!(log.start(), self.log.start());
+        self.check_content(&log, log.end());
         assert_eq!(log.generation(), self.log.generation());
         self.history.retain(|lsn, _| *lsn < log.end());
         self.log = log;
+        self.store_twice();
     }
 
-    fn check_content(&self, log: &Log) {
-        assert_eq!(log.start(), self.log.start());
-        for lsn in (log.start().0..log.end().0).map(Lsn) {
+    fn check_content(&self, log: &Log, to: Lsn) {
+        for lsn in (log.start().0..to.0).map(Lsn) {
             assert_eq!(log.header(VOLUME, lsn).as_ref(), self.history.get(&lsn), "record {lsn}");
         }
     }
@@ -238,18 +275,18 @@ impl World {
                 }
             }
         }
-        if let Ok(restarted) = self.restart() {
+        if let Ok(restarted) = self.restart(&self.superblock) {
             assert!(restarted.log.end() >= self.superblock.checkpoint, "what is home was in the log");
             if !forged {
-                self.check_content(&restarted.log);
+                self.check_content(&restarted.log, restarted.log.end());
             }
         }
     }
 
     /// As a driver does it; and in another way, which must not make a difference.
-    fn restart(&self) -> Result<Restarted, Damage> {
-        let start = usize::try_from(self.superblock.log_start.offset).expect("small");
-        let mut restarts = [Restart::new(&self.superblock), Restart::new(&self.superblock)];
+    fn restart(&self, superblock: &Superblock) -> Result<Restarted, Damage> {
+        let start = usize::try_from(superblock.log_start.offset).expect("small");
+        let mut restarts = [Restart::new(superblock), Restart::new(superblock)];
         for (from, to) in [(start, LOG_BYTES), (0, start)] {
             self.scan_in_pieces(from, to, LOG_BYTES, |scanned| restarts[0].feed(scanned));
             let piece = usize::try_from(RECORD_BYTES_MAX).expect("small");
