@@ -32,7 +32,7 @@ pub enum Ask {
     Promote,
     /// The [`Digests`].
     Digest,
-    /// Drain and end.
+    /// Drain and end; answered when it is drained.
     Stop,
 }
 
@@ -128,8 +128,17 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
             other => Err(refused(format!("an answer to something else: {other:?}"))),
         },
         Ask::Stop => {
+            let mut drained = plane.drained.subscribe();
             plane.stop.notify_one();
-            Ok(json!({ "stopping": true }))
+            let ended = match drained.wait_for(Option::is_some).await {
+                Ok(ended) => ended.clone(),
+                Err(_) => None,
+            };
+            match ended {
+                Some(Ok(())) => Ok(json!({ "drained": true })),
+                Some(Err(why)) => Err((Exit::Unclean, why)),
+                None => Err((Exit::Unclean, "the process ended first".to_owned())),
+            }
         }
     }
 }
@@ -161,6 +170,9 @@ pub fn ask(socket: &Path, ask: Ask, patience: Duration) -> Result<Value, Fault> 
         return Ok(value.take());
     }
     let what = reply["error"]["what"].as_str().unwrap_or("no reason given").to_owned();
+    if reply["error"]["code"] == Exit::Unclean.name() {
+        return Err(Fault::new(Exit::Unclean, "the replica ended, but not cleanly").found(what));
+    }
     Err(Fault::new(Exit::Refused, "the daemon refused").found(what))
 }
 

@@ -10,10 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::admin::{self, Ask};
 use crate::config::{self, Config};
 use crate::fault::{Exit, Fault};
-use crate::load::ledger::Ledger;
-use crate::load::{self, Board, Plan, SECTOR_BYTES};
 use crate::logs::{Form, Loudness};
-use crate::nbd::Target;
+use crate::verify::{self, VerifyLoad};
 use crate::{demo, format, inspect, logs, quantity, screen, serve, wipe};
 
 /// Seawall: block volumes, replicated.
@@ -60,7 +58,7 @@ enum Action {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Drain a running replica and end it.
+    /// Drain a running replica and end it; fails if none runs, and if it ends without its clean mark.
     Stop {
         #[command(flatten)]
         daemon: Daemon,
@@ -71,7 +69,7 @@ enum Action {
     /// Acts on a stopped replica.
     #[command(subcommand)]
     Replica(ReplicaAct),
-    /// Write stamped sectors to a volume and check everything that is read against a ledger.
+    /// OVERWRITE a volume with stamped sectors, and check everything that is read against a ledger.
     VerifyLoad(VerifyLoad),
 }
 
@@ -145,41 +143,6 @@ enum ReplicaAct {
     },
 }
 
-#[derive(Args, Debug)]
-struct VerifyLoad {
-    /// The export; more than one if it may move.
-    #[arg(long, required = true)]
-    uri: Vec<Target>,
-    /// The ledger's file; created if it is not there.
-    #[arg(long)]
-    ledger: PathBuf,
-    /// How much of the volume a new ledger covers, from its start on.
-    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
-    region: u64,
-    /// How long to load.
-    #[arg(long, default_value_t = 10)]
-    seconds: u64,
-    /// Connections.
-    #[arg(long, default_value_t = 2)]
-    connections: u32,
-    /// Requests in flight per connection.
-    #[arg(long, default_value_t = 8)]
-    depth: usize,
-    /// Where the randomness starts.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How long to wait for a connection or an answer, in seconds.
-    #[arg(long, default_value_t = 120)]
-    patience: u64,
-    /// Only read everything and check it.
-    #[arg(long)]
-    check_only: bool,
-}
-
-fn parse_size(text: &str) -> Result<u64, String> {
-    quantity::size(text).ok_or_else(|| "expected a size such as 64MiB".to_owned())
-}
-
 /// Do what was asked.
 ///
 /// # Errors
@@ -208,7 +171,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
             wipe::run(&config, yes_wipe.as_deref())?;
             say(&format!("replica {} is blank; it keeps its identity and its promise\n", config.own().name))
         }
-        Action::VerifyLoad(args) => verify_load(args),
+        Action::VerifyLoad(args) => verify::run(args),
     }
 }
 
@@ -267,43 +230,16 @@ fn digest(socket: &Path) -> Result<(), Fault> {
 }
 
 fn stop(socket: &Path) -> Result<(), Fault> {
-    admin::ask(socket, Ask::Stop, Duration::from_secs(5))?;
-    while admin::report(socket).is_ok() {
+    // Without a daemon nothing was stopped: that is for the caller to know.
+    admin::report(socket)?;
+    let answer = admin::ask(socket, Ask::Stop, serve::DRAIN_PATIENCE + Duration::from_secs(10));
+    answer.map_err(|fault| match fault.exit {
+        Exit::Unreachable => Fault::new(Exit::Unclean, "the daemon went away before it was drained")
+            .next("the next start reads the log instead of the clean mark"),
+        _ => fault,
+    })?;
+    while std::os::unix::net::UnixStream::connect(socket).is_ok() {
         thread::sleep(Duration::from_millis(50));
     }
-    say("stopped\n")
-}
-
-fn verify_load(args: VerifyLoad) -> Result<(), Fault> {
-    let ledger_fault = |error: &std::io::Error| Fault::io("use the ledger", &args.ledger, error);
-    let sectors = usize::try_from(args.region).unwrap_or(usize::MAX) / SECTOR_BYTES;
-    let run = quantity::random().map(u64::from_le_bytes).map_err(|e| ledger_fault(&e))?;
-    let ledger = Ledger::open(&args.ledger, run, sectors).map_err(|e| ledger_fault(&e))?;
-    let mut plan = Plan::new(args.uri);
-    plan.connections = args.connections;
-    plan.depth = args.depth;
-    plan.seed = args.seed;
-    plan.time = Some(Duration::from_secs(args.seconds));
-    plan.patience = Duration::from_secs(args.patience);
-    plan.answer_patience = plan.patience;
-    let board = Board::new(ledger);
-    if !args.check_only {
-        load::run(&plan, &board);
-    }
-    let whole = load::check(&plan, &board);
-    let tally = board.tally();
-    say(&format!("{}\n", serde_json::to_string_pretty(&tally).expect("a tally is plain data")))?;
-    for violation in board.violations() {
-        say(&format!("{violation}\n"))?;
-    }
-    if tally.violations > 0 {
-        return Err(Fault::new(
-            Exit::LedgerBroken,
-            format!("{} sectors are not what they must be", tally.violations),
-        ));
-    }
-    if !whole || tally.gave_up > 0 {
-        return Err(Fault::new(Exit::Unreachable, "the volume could not be reached in time"));
-    }
-    Ok(())
+    say("stopped: drained, with its clean mark\n")
 }

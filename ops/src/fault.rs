@@ -33,6 +33,8 @@ pub enum Exit {
     LedgerBroken,
     /// A file or device can't be opened, read or written.
     Io,
+    /// The replica ended without its clean mark.
+    Unclean,
 }
 
 impl Exit {
@@ -54,6 +56,7 @@ impl Exit {
             Exit::Refused => 13,
             Exit::LedgerBroken => 14,
             Exit::Io => 15,
+            Exit::Unclean => 16,
         }
     }
 
@@ -75,6 +78,7 @@ impl Exit {
             Exit::Refused => "refused",
             Exit::LedgerBroken => "ledger-broken",
             Exit::Io => "io",
+            Exit::Unclean => "unclean",
         }
     }
 }

@@ -23,4 +23,5 @@ pub mod quantity;
 pub mod report;
 pub mod screen;
 pub mod serve;
+pub mod verify;
 pub mod wipe;

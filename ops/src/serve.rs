@@ -9,11 +9,12 @@ use std::thread;
 use std::time::Duration;
 
 use axum::routing::get;
+use nix::sys::stat::{Mode, umask};
 use seawall_engine::io::{Answered, Command};
 use seawall_engine::notice::Notice;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
 
 use crate::config::{Config, Listen};
 use crate::disk::{Devices, examine};
@@ -23,7 +24,9 @@ use crate::report::Report;
 use crate::{admin, logs, metrics};
 
 /// How long a clean end may take before the process ends without it.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+/// How long those who asked for the end may take to hear of it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the control plane's tasks share.
 pub struct Plane {
@@ -33,6 +36,8 @@ pub struct Plane {
     pub node: Node,
     /// Told when the process is to end.
     pub stop: Notify,
+    /// How the drain ended, once it has; nothing while it has not.
+    pub drained: watch::Sender<Option<Result<(), String>>>,
     noticed: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -91,7 +96,8 @@ async fn plane(config: Config, leash: bool) -> Result<(), Fault> {
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
     let node = Node::start(&config)?;
-    let plane = Arc::new(Plane { config, node, stop: Notify::new(), noticed: Mutex::default() });
+    let (stop, drained) = (Notify::new(), watch::Sender::new(None));
+    let plane = Arc::new(Plane { config, node, stop, drained, noticed: Mutex::default() });
     tokio::spawn(admin::serve(admin, Arc::clone(&plane)));
     if let Some(listener) = metrics {
         tokio::spawn(serve_metrics(listener, Arc::clone(&plane)));
@@ -107,8 +113,11 @@ async fn plane(config: Config, leash: bool) -> Result<(), Fault> {
     };
     let result = match ended {
         Some(why) => Err(Fault::new(Exit::Other, why).next("the log lines before this one say why")),
-        None => drain(&plane).await,
+        None => drain(&plane, &mut terminate, &mut interrupt).await,
     };
+    // Whoever asked for the end hears how it went.
+    plane.drained.send_replace(Some(result.clone().map_err(|fault| fault.to_string())));
+    let _ = tokio::time::timeout(ANSWER_PATIENCE, plane.drained.closed()).await;
     // Whoever starts next binds anew; a stale socket would only confuse.
     let _ = std::fs::remove_file(&plane.config.admin);
     let finished = plane.node.finish();
@@ -127,18 +136,34 @@ async fn hear_notices(plane: &Plane) {
     }
 }
 
-async fn drain(plane: &Plane) -> Result<(), Fault> {
+/// A second signal ends the process at once, whatever its disk is doing.
+async fn drain(plane: &Plane, terminate: &mut Signal, interrupt: &mut Signal) -> Result<(), Fault> {
     tracing::info!("draining");
+    tokio::select! {
+        drained = drain_patiently(plane) => drained,
+        _ = terminate.recv() => end_at_once(),
+        _ = interrupt.recv() => end_at_once(),
+    }
+}
+
+fn end_at_once() -> ! {
+    let fault = unclean("a second signal, before it was drained");
+    eprint!("{fault}");
+    std::process::exit(fault.exit.code().into())
+}
+
+fn unclean(found: impl Into<String>) -> Fault {
+    Fault::new(Exit::Unclean, "the shutdown was not clean; nothing completed is lost")
+        .found(found)
+        .next("the next start reads the log instead of the clean mark")
+}
+
+async fn drain_patiently(plane: &Plane) -> Result<(), Fault> {
     let drained = async {
         tokio::select! {
             answer = plane.node.command(Command::Drain) => answer,
             () = hear_notices(plane) => Err("the driver ended before it was drained".to_owned()),
         }
-    };
-    let unclean = |found: String| {
-        Fault::new(Exit::Other, "the shutdown was not clean; nothing completed is lost")
-            .found(found)
-            .next("the next start reads the log instead of the clean mark")
     };
     match tokio::time::timeout(DRAIN_PATIENCE, drained).await {
         Ok(Ok(Answered::Drained)) => {
@@ -178,7 +203,11 @@ fn bind_admin(path: &Path) -> Result<UnixListener, Fault> {
         // Left over from a process that was killed: nobody listens.
         let _ = std::fs::remove_file(path);
     }
-    UnixListener::bind(path).map_err(|error| bind_fault(&path.display().to_string(), &error))
+    // For its owner alone, from its first moment on: whoever may write to it may stop and promote.
+    let before = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound.map_err(|error| bind_fault(&path.display().to_string(), &error))
 }
 
 /// The refusal of an address.

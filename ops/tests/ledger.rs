@@ -107,8 +107,9 @@ fn a_misdirected_write_is_caught() {
 fn the_command_fails_with_its_own_code_when_the_ledger_is_broken() {
     let ledger =
         |name: &str| std::env::temp_dir().join(format!("seawall-ledger-{}-{name}", std::process::id()));
-    for (name, plant, code) in
-        [("honest", Plant::Nothing, Some(0)), ("stale", Plant::StaleRead { every: 40 }, Some(14))]
+    let (honest, stale) = (Plant::Nothing, Plant::StaleRead { every: 40 });
+    for (name, plant, code, outcome) in
+        [("honest", honest, Some(0), "verified"), ("stale", stale, Some(14), "violated")]
     {
         let server = Fake::start(SECTORS * SECTOR_BYTES, plant);
         let path = ledger(name);
@@ -126,10 +127,17 @@ fn the_command_fails_with_its_own_code_when_the_ledger_is_broken() {
             command.arg("--ledger").arg(&path).args(more).output().unwrap()
         };
         let output = load(&[]);
-        assert_eq!(output.status.code(), code, "{}", String::from_utf8_lossy(&output.stdout));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), code, "{said}");
+        assert!(said.lines().last().unwrap().starts_with(&format!("{outcome}: ")), "{said}");
         if code == Some(0) {
-            let output = load(&["--check-only"]);
+            let output = load(&["--check-only", "--form", "json"]);
             assert_eq!(output.status.code(), Some(0), "what the file remembers is what the server has");
+            let last: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(
+                (&last["outcome"], &last["tally"]["checked_sectors"]),
+                (&"verified".into(), &2048.into())
+            );
         }
         std::fs::remove_file(&path).unwrap();
     }

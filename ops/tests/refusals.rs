@@ -224,7 +224,9 @@ fn a_format_over_something_is_refused_unless_forced() {
 fn a_command_to_nobody_says_so() {
     let scratch = Scratch::new();
     let configs = formatted(scratch.path(), VOLUME);
-    let output = run("status", &configs[0]);
-    assert_eq!(output.status.code(), Some(12), "{}", text(&output));
-    assert!(text(&output).contains("no daemon answers at"), "{}", text(&output));
+    for command in ["status", "stop", "promote", "digest"] {
+        let output = run(command, &configs[0]);
+        assert_eq!(output.status.code(), Some(12), "{command}: {}", text(&output));
+        assert!(text(&output).contains("no daemon answers at"), "{}", text(&output));
+    }
 }

@@ -90,6 +90,8 @@ impl<'a> Connection<'a> {
                     }
                     if self.board.lock().tally.done() > before {
                         alone_since = Instant::now();
+                    } else {
+                        thread::sleep(self.plan.retry_pause);
                     }
                 }
                 Err(_) => thread::sleep(self.plan.retry_pause),
