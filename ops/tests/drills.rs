@@ -2,17 +2,20 @@
 //! was promised.
 
 mod cluster;
+mod room;
 mod site;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Load, tool};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use room::Room;
 use seawall_ops::load::Plan;
 use site::{Scratch, Shape, seawall, text};
 
@@ -255,6 +258,36 @@ fn sigterm_drains_and_the_next_start_is_clean() {
 }
 
 #[test]
+fn stop_says_how_it_ended_and_the_admin_socket_is_for_its_owner() {
+    let mut cluster = Cluster::start(Shape { volume_mib: 64, log_mib: 16 });
+    let mode = fs::metadata(cluster.admin(C)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let output = cluster.run(C, &["stop"]);
+    assert!(output.status.success() && text(&output).contains("with its clean mark"), "{}", text(&output));
+    assert_eq!(cluster.await_end(C).code(), Some(0));
+    let output = cluster.run(C, &["stop"]);
+    assert_eq!(output.status.code(), Some(12), "there is none: {}", text(&output));
+    // Without a quorum what was admitted can't be finished, so it is not drained; a second signal ends it at once.
+    let load = Load::begin(cluster.targets(&[A]), gently);
+    load.await_done(100);
+    cluster.kill(B);
+    cluster.wait(A, "requests that wait for a quorum", |report| {
+        report.requests > 0 && !report.peers.iter().any(|peer| peer.counts)
+    });
+    cluster.signal(A, Signal::SIGTERM);
+    cluster.await_said(A, " draining");
+    cluster.signal(A, Signal::SIGTERM);
+    assert_eq!(cluster.await_end(A).code(), Some(16));
+    cluster.await_said(A, "error[unclean]: the shutdown was not clean; nothing completed is lost");
+    for index in [A, B, C] {
+        cluster.begin(index);
+    }
+    cluster.await_in_sync(A);
+    load.end();
+    cluster.assert_equal(A);
+}
+
+#[test]
 fn sigterm_under_load_ends_in_time_and_loses_nothing() {
     let mut cluster = Cluster::start(Shape::default());
     let load = Load::begin(cluster.targets(&[A]), fully);
@@ -270,49 +303,22 @@ fn sigterm_under_load_ends_in_time_and_loses_nothing() {
     cluster.assert_equal(A);
 }
 
-/// A file system of its own size that goes away; none if this process may not mount one.
-struct SmallFiles(Scratch);
-
-impl SmallFiles {
-    fn mount(mib: u64) -> Option<SmallFiles> {
-        let scratch = Scratch::new();
-        let size = format!("size={mib}m");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(scratch.path()).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(SmallFiles(scratch));
-        }
-        println!("skipped: this process may not mount a file system");
-        None
-    }
-
-    fn enlarge(&self, mib: u64) {
-        let size = format!("remount,size={mib}m");
-        let status = Command::new("mount").args(["-o", &size]).arg(self.0.path()).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for SmallFiles {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_replica_whose_disk_is_full_stops_alone_and_comes_back_when_there_is_room() {
-    let Some(files) = SmallFiles::mount(32) else { return };
+    let Some(room) = Room::mount(64) else { return };
     let mut cluster = Cluster::start_with(Shape { volume_mib: 64, log_mib: 16 }, |configs| {
         let text = fs::read_to_string(&configs[B]).unwrap();
-        let home = files.0.path().join("b.img");
+        let home = room.path().join("b.img");
         fs::write(&configs[B], text.replace("b.img", &home.display().to_string())).unwrap();
     });
     let load = Load::begin(cluster.targets(&[A]), fully);
+    load.await_done(100);
+    room.fill();
     let report = cluster.wait(B, "a full disk", |report| report.role == "faulted");
     println!("{:?}", report.fault);
     load.await_done(500);
     assert!(cluster.terminate(B).code().is_some(), "a faulted replica ends when it is told to");
-    files.enlarge(256);
+    room.clear();
     cluster.begin(B);
     cluster.await_in_sync(A);
     load.await_done(200);

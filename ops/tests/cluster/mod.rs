@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use seawall_ops::admin::{self, Digests};
 use seawall_ops::load::ledger::Ledger;
+use seawall_ops::load::violation::Violation;
 use seawall_ops::load::{self, Board, Plan, SECTOR_BYTES};
 use seawall_ops::nbd::Target;
 use seawall_ops::report::Report;
@@ -26,6 +27,8 @@ const MIB: u64 = 1 << 20;
 
 struct Node {
     config: PathBuf,
+    /// What goes before its command.
+    prefix: Vec<String>,
     child: Option<Child>,
 }
 
@@ -43,10 +46,20 @@ impl Cluster {
 
     /// As [`Cluster::start`], with the configurations changed before they are used.
     pub(crate) fn start_with(shape: Shape, change: impl FnOnce(&[PathBuf])) -> Cluster {
+        Cluster::start_at(shape, |_| Vec::new(), change)
+    }
+
+    /// As [`Cluster::start_with`], each with a command before its own that says where it runs.
+    pub(crate) fn start_at(
+        shape: Shape,
+        prefix: impl Fn(usize) -> Vec<String>,
+        change: impl FnOnce(&[PathBuf]),
+    ) -> Cluster {
         let scratch = Scratch::new();
         let configs = write_configs(scratch.path(), shape, VOLUME);
         change(&configs);
-        let nodes = configs.into_iter().map(|config| Node { config, child: None }).collect();
+        let node = |(index, config)| Node { config, prefix: prefix(index), child: None };
+        let nodes = configs.into_iter().enumerate().map(node).collect();
         let mut cluster = Cluster { nodes, scratch };
         for index in 0..NAMES.len() {
             let output = cluster.run(index, &["format"]);
@@ -93,7 +106,14 @@ impl Cluster {
         assert!(self.nodes[index].child.is_none(), "{} runs already", NAMES[index]);
         let log = self.dir().join(format!("{}.log", NAMES[index]));
         let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = seawall();
+        let mut command = match &self.nodes[index].prefix[..] {
+            [] => seawall(),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(seawall().get_program());
+                command
+            }
+        };
         command.args(["serve", "--leash", "--config"]).arg(self.config(index));
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.nodes[index].child = Some(child);
@@ -108,9 +128,28 @@ impl Cluster {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self, index: usize) -> ExitStatus {
-        let mut child = self.nodes[index].child.take().expect("it runs");
-        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-        child.wait().unwrap()
+        self.signal(index, Signal::SIGTERM);
+        self.await_end(index)
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn await_end(&mut self, index: usize) -> ExitStatus {
+        self.nodes[index].child.take().expect("it runs").wait().unwrap()
+    }
+
+    /// Wait until its log says so.
+    pub(crate) fn await_said(&self, index: usize, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let log = self.dir().join(format!("{}.log", NAMES[index]));
+        while !fs::read_to_string(&log).unwrap().contains(what) {
+            assert!(Instant::now() < deadline, "{} never said {what:?}", NAMES[index]);
+            thread::sleep(GLANCE);
+        }
+    }
+
+    pub(crate) fn signal(&self, index: usize, signal: Signal) {
+        let pid = self.nodes[index].child.as_ref().expect("it runs").id();
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
     }
 
     pub(crate) fn report(&self, index: usize) -> Option<Report> {
@@ -193,10 +232,15 @@ pub(crate) struct Load {
 impl Load {
     /// Begin to load the first 32 MiB of the volume.
     pub(crate) fn begin(targets: Vec<Target>, change: impl FnOnce(&mut Plan)) -> Load {
+        let sectors = usize::try_from(32 * MIB).unwrap() / SECTOR_BYTES;
+        Load::begin_with(Ledger::new(u64::from(std::process::id()), sectors), targets, change)
+    }
+
+    /// Begin with that ledger.
+    pub(crate) fn begin_with(ledger: Ledger, targets: Vec<Target>, change: impl FnOnce(&mut Plan)) -> Load {
         let mut plan = Plan::new(targets);
         change(&mut plan);
-        let sectors = usize::try_from(32 * MIB).unwrap() / SECTOR_BYTES;
-        let board = Board::new(Ledger::new(u64::from(std::process::id()), sectors));
+        let board = Board::new(ledger);
         let (running, shared) = (plan.clone(), Arc::clone(&board));
         let thread = Some(thread::spawn(move || load::run(&running, &shared)));
         Load { plan, board, thread }
@@ -213,11 +257,24 @@ impl Load {
     pub(crate) fn end(mut self) -> load::Tally {
         self.board.stop();
         self.thread.take().expect("it runs").join().unwrap();
-        assert!(load::check(&self.plan, &self.board), "the volume can be read");
-        let tally = self.board.tally();
-        assert!(self.board.violations().is_empty(), "{tally:?}: {:#?}", self.board.violations());
+        let tally = self.check();
         assert!(tally.writes > 0, "a load that wrote nothing proves nothing: {tally:?}");
         println!("{tally:?}");
+        tally
+    }
+}
+
+impl Load {
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        self.board.violations()
+    }
+
+    /// Read everything back and judge it, while it goes on.
+    pub(crate) fn check(&self) -> load::Tally {
+        assert!(load::check(&self.plan, &self.board), "the volume can be read");
+        let (tally, violations) = (self.board.tally(), self.violations());
+        let lines: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "{} violations:\n{}\n{tally:?}", tally.violations, lines.join("\n"));
         tally
     }
 }
