@@ -31,11 +31,6 @@ impl Core {
             );
             return self.yield_to_holder(&why);
         }
-        if fork < self.log.end() && self.home_suspect {
-            return self.yield_to_holder(
-                "what this replica would have to cut may be home already: promote another one",
-            );
-        }
         self.notice(Notice::AdoptingLog { holder, from: fork, to: best.log.end });
         let until = self.now.after(self.setup.limits.candidacy_round);
         let Some(candidate) = self.candidate.as_mut() else { return };

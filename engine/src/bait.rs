@@ -16,19 +16,23 @@ pub enum Bait {
     BaseOverNewer,
     /// A promise is spoken before it is durable (breaks promise-is-durable-first).
     PromiseNotDurable,
+    /// A round moves records home before the superblock names them as settled (breaks in-sync-means-equal: what a
+    /// crash leaves of it is copied as a rebuild's base).
+    MoveUnnamed,
     /// Reads are served without asking a majority (breaks reads-need-a-lease).
     ReadUnconfirmed,
 }
 
 impl Bait {
     /// All of them.
-    pub const ALL: [Bait; 7] = [
+    pub const ALL: [Bait; 8] = [
         Bait::AckBeforeDisk,
         Bait::CompleteOneEarly,
         Bait::HomeBeforeCommit,
         Bait::AcceptStaleSession,
         Bait::BaseOverNewer,
         Bait::PromiseNotDurable,
+        Bait::MoveUnnamed,
         Bait::ReadUnconfirmed,
     ];
 
@@ -42,6 +46,7 @@ impl Bait {
             Bait::AcceptStaleSession => "accept-stale-session",
             Bait::BaseOverNewer => "base-over-newer",
             Bait::PromiseNotDurable => "promise-not-durable",
+            Bait::MoveUnnamed => "move-unnamed",
             Bait::ReadUnconfirmed => "read-unconfirmed",
         }
     }

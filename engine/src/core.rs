@@ -28,7 +28,7 @@ use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
 use crate::primary::Primary;
 use crate::scribe::{Safety, Scribe};
-use crate::setup::{Ack, CommitRule, Setup};
+use crate::setup::{Ack, Setup};
 
 /// What happens when a superblock is on stable storage.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub(crate) enum Told {
     StartedOver { feed: FeedName, start: Lsn },
     /// A candidate's own tail was cut: it may fetch what it lacks.
     CutForFetch { epoch: Epoch },
+    /// What a checkpoint is about to move is settled.
+    Settled,
     /// A checkpoint, and whether it made a rebuilt base complete.
     Checkpoint { complete: bool },
     /// The log's start moved.
@@ -135,8 +137,6 @@ pub(crate) struct Core {
     pub(crate) taken: Lsn,
     pub(crate) lineage: Vec<LineageRow>,
     pub(crate) restart_rule: &'static str,
-    /// Under `one`, records that a later primary cuts may have gone home before a crash.
-    pub(crate) home_suspect: bool,
     /// The restart is on record.
     pub(crate) takes_part: bool,
     pub(crate) fault: Option<String>,
@@ -173,8 +173,7 @@ impl Core {
             lsn = lsn.next();
         }
         lineage.sort_unstable_by_key(|row| row.first);
-        let checkpoint = superblock.checkpoint;
-        let home_suspect = setup.commit == CommitRule::One && superblock.clean.is_none();
+        let (checkpoint, settled) = (superblock.checkpoint, superblock.settled);
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
         let lanes = setup
@@ -198,12 +197,11 @@ impl Core {
             recent: Overlay::new(),
             overlay: Overlay::new(),
             table,
-            committed: checkpoint,
-            settled: checkpoint,
+            committed: settled,
+            settled,
             taken: checkpoint,
             lineage,
             restart_rule: rule,
-            home_suspect,
             takes_part: false,
             fault: None,
             drain: None,
@@ -221,6 +219,9 @@ impl Core {
             setup,
             log,
         };
+        while core.taken < settled {
+            core.take_next();
+        }
         core.rebuild_recent();
         core
     }

@@ -253,20 +253,17 @@ impl Core {
         } else {
             None
         };
-        let drops = keeps_log && from < self.log.end();
         let held = match self.scribe.content().base {
             BaseState::Complete => self.setup.volume_blocks,
             BaseState::Rebuilding { held, .. } => held,
             BaseState::Blank => 0,
         };
-        let refusal = refusal.or(if drops && self.home_suspect {
-            // Only a copy from nothing puts right what a cut record may have done at home.
-            Some(Refusal::ChainDiffers)
-        } else if matches!(begin.plan, BeginPlan::Resume { held: resumed, .. } if resumed > held) {
-            Some(Refusal::PlanOutdated)
-        } else {
-            None
-        });
+        let refusal =
+            refusal.or(if matches!(begin.plan, BeginPlan::Resume { held: resumed, .. } if resumed > held) {
+                Some(Refusal::PlanOutdated)
+            } else {
+                None
+            });
         if let Some(why) = refusal {
             if let Some(feed) = self.feed.as_mut() {
                 feed.stage = Stage::Told;
@@ -362,12 +359,11 @@ impl Core {
         self.set_all_holes();
         let row = lineage::row_before(&begin.lineage, cut);
         let start = cut;
-        self.home_suspect = false;
         // In both slots: the older one speaks of a log that is overwritten from now on.
         self.change_superblock(Safety::Twice, Told::StartedOver { feed, start }, |superblock| {
             superblock.cut = Some(mark);
             superblock.log_start = head;
-            superblock.checkpoint = cut;
+            (superblock.checkpoint, superblock.settled) = (cut, cut);
             superblock.base = BaseState::Rebuilding { cut, held: 0, lineage: row };
         });
     }

@@ -107,12 +107,7 @@ impl Core {
             log: LsnRange::new(self.log.start(), self.log.end()),
             settled: self.taken,
             volume_blocks: self.setup.volume_blocks,
-            // A checkpoint that a restart broke off may have brought home what is only now settling again: until then
-            // home and table do not fit.
-            rebuild_allowed: self
-                .primary
-                .as_ref()
-                .is_some_and(|primary| primary.serving && self.taken > primary.first),
+            rebuild_allowed: true,
             limits: &self.setup.limits.recovery,
         };
         let mut effects = Vec::new();
@@ -341,7 +336,12 @@ impl Core {
             lane.home = facts.checkpoint;
         }
         let trust = lane.session.trust();
-        let decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
+        let mut decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
+        if present && decision.facts.proves_settled() && facts.checkpoint > self.taken {
+            // A reign that has yet to begin may need this very copy to count, so it can't wait to learn it otherwise.
+            self.on_settled_proven(facts.checkpoint);
+            decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
+        }
         if let plan::Plan::Rebuild { cut, resume: None, .. } = decision.plan
             && present
         {

@@ -1,5 +1,9 @@
-//! Moves settled records home, in rounds: blocks in order, then the checksum table, then a flush, then the
-//! superblock that says so. Only then may the log forget them.
+//! Moves settled records home, in rounds: first the superblock names how far everything is settled, then blocks move
+//! in order, then the checksum table, then a flush, then the superblock that says so. Only then may the log forget
+//! them.
+//!
+//! What a crash leaves of a round is in the home area and not in the table. A restart takes all records below the
+//! named frontier for settled, as they are: they cover whatever the round had moved.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -40,6 +44,7 @@ struct Job {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
+    Naming,
     Moving,
     Paging,
     Flushing,
@@ -128,7 +133,7 @@ impl Core {
             (self.log.start() < self.log.end()).then(|| self.log.pin(self.mover.home.max(self.log.start())));
         self.mover.round = Some(Round {
             target,
-            stage: Stage::Moving,
+            stage: Stage::Naming,
             cursor: 0,
             queue: VecDeque::new(),
             jobs: BTreeMap::new(),
@@ -139,7 +144,24 @@ impl Core {
             base_held: None,
             pin,
         });
-        self.pump_round();
+        #[cfg(feature = "bait")]
+        if self.setup.bait == Some(crate::bait::Bait::MoveUnnamed) {
+            return self.on_settled_named();
+        }
+        if target > self.scribe.content().settled {
+            // Rot of the newer copy costs a rebuild that has to wait, no data: one slot is enough.
+            self.change_superblock(Safety::Once, Told::Settled, |superblock| superblock.settled = target);
+        } else {
+            self.on_settled_named();
+        }
+    }
+
+    /// The superblock says that everything which the round is to move is settled.
+    pub(crate) fn on_settled_named(&mut self) {
+        if let Some(round) = self.mover.round.as_mut().filter(|round| round.stage == Stage::Naming) {
+            round.stage = Stage::Moving;
+            self.pump_round();
+        }
     }
 
     fn checkpoint_target(&self) -> Lsn {
@@ -192,7 +214,7 @@ impl Core {
                     self.disk(Purpose::Move(Move::Flush), DiskOp::Flush { area: Area::Home });
                     return;
                 }
-                Stage::Flushing | Stage::Recording => return,
+                Stage::Naming | Stage::Flushing | Stage::Recording => return,
             }
         }
     }
@@ -305,10 +327,11 @@ impl Core {
         let copy = self.feed.as_ref().and_then(|feed| feed.base.as_ref());
         let complete =
             copy.is_some_and(|copy| copy.proven.is_some()) && held == Some(self.setup.volume_blocks);
-        let told = Told::Checkpoint { complete };
+        let (told, taken) = (Told::Checkpoint { complete }, self.taken);
         // In both slots: rot of the newer copy must not take us back to what the next round overwrites.
         self.change_superblock(Safety::Twice, told, |superblock| {
             superblock.checkpoint = superblock.checkpoint.max(target);
+            superblock.settled = superblock.settled.max(taken);
             superblock.checkpoint_number += 1;
             superblock.table = mark;
             if let (BaseState::Rebuilding { held: known, .. }, Some(held)) = (&mut superblock.base, held) {
@@ -326,7 +349,6 @@ impl Core {
         self.mover.moves += 1;
         self.mover.home = self.mover.home.max(round.target);
         self.table.on_checkpointed();
-        self.home_suspect = false;
         self.overlay.discard_below(round.target);
         self.notice(Notice::Checkpointed { to: round.target, blocks: round.blocks });
         self.on_base_saved(round.base_held, complete);

@@ -289,6 +289,7 @@ impl Core {
                     self.log.on_release_durable(start);
                     self.on_begun_stored(feed);
                 }
+                Told::Settled => self.on_settled_named(),
                 Told::Checkpoint { complete } => self.on_checkpointed(complete),
                 Told::Released { start } => {
                     self.log.on_release_durable(start);

@@ -1,7 +1,7 @@
 //! Frontiers move: a record is written, durable, committed, settled, taken; each move is told to those who wait.
 
 use seawall_sender::session_id::SessionId;
-use seawall_wal::names::Lsn;
+use seawall_wal::names::{Extent, Lsn};
 use seawall_wal::record::Kind as RecordKind;
 
 use crate::commit;
@@ -110,26 +110,40 @@ impl Core {
             to
         };
         while self.taken < to {
-            let lsn = self.taken;
             // Invariant: only-committed-goes-home.
-            assert!(lsn < self.settled || cfg!(feature = "bait"), "only settled records are taken");
-            let entry = self.log.entry(lsn).expect("records that are not home are in the log");
-            self.taken = lsn.next();
-            match entry.kind {
-                RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
-                RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
-                RecordKind::EpochStart | RecordKind::Padding => {}
-            }
-            self.recent.remove(entry.extent, lsn);
+            assert!(self.taken < self.settled || cfg!(feature = "bait"), "only settled records are taken");
+            let extent = self.take_next();
             // Invariant: base-never-over-newer.
-            if !entry.extent.is_empty()
+            if !extent.is_empty()
                 && let Some(copy) = self.feed.as_mut().and_then(|feed| feed.base.as_mut())
             {
-                copy.on_settled(entry.extent);
+                copy.on_settled(extent);
             }
-            self.digest_due(lsn.next());
+            self.digest_due(self.taken);
         }
         self.checkpoint_due();
+    }
+
+    /// The next record joins the overlay; the blocks that it writes.
+    pub(crate) fn take_next(&mut self) -> Extent {
+        let lsn = self.taken;
+        let entry = self.log.entry(lsn).expect("records that are not home are in the log");
+        self.taken = lsn.next();
+        match entry.kind {
+            RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
+            RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
+            RecordKind::EpochStart | RecordKind::Padding => {}
+        }
+        self.recent.remove(entry.extent, lsn);
+        entry.extent
+    }
+
+    /// A peer holds at home, or copied a base as of, records of our own history below `checkpoint`: some reign before
+    /// ours had settled them.
+    pub(crate) fn on_settled_proven(&mut self, checkpoint: Lsn) {
+        self.settled = self.settled.max(checkpoint.min(self.log.durable()));
+        self.committed = self.committed.max(self.settled);
+        self.take();
     }
 
     /// A primary told how far the volume has settled.

@@ -81,6 +81,7 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
             format!("{} at log offset {}, chain {}", s.log_start.lsn, s.log_start.offset, s.log_start.chain),
         ),
         ("checkpoint", format!("{}, number {}", s.checkpoint, s.checkpoint_number)),
+        ("settled", s.settled.to_string()),
         ("cut", cut),
         ("base", base),
         ("clean", clean),

@@ -131,6 +131,18 @@ impl PlanFacts {
             reach: if ours.log.start <= fork { Reach::Held } else { Reach::Gone },
         }
     }
+
+    /// Whether what is below its checkpoint is a part of our history. Only settled records go home and only from them
+    /// is a base copied, so all of that was settled, whatever we know of it.
+    #[must_use]
+    pub fn proves_settled(&self) -> bool {
+        self.identity == Identity::Wanted
+            && self.told == Told::Sound
+            && self.promise == Promise::Reached
+            && matches!(self.base, Base::Complete | Base::Resumable | Base::Early)
+            && self.tail != Tail::Contradicts
+            && self.fork == Fork::AtOrAboveHome
+    }
 }
 
 impl Base {

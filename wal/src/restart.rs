@@ -17,7 +17,7 @@ use crate::superblock::{CleanMark, Cut, Superblock};
 pub enum RestartRule {
     /// A record further on says that the missing one had been durable.
     InteriorDamage,
-    /// The superblock relies on records that are missing: below its checkpoint or its cut.
+    /// The superblock relies on records that are missing: below its settled frontier or its cut.
     FloorMissing,
     /// The replica ended well, and the log ends before that.
     CleanMarkBroken,
@@ -103,7 +103,7 @@ pub enum Clean {
 pub struct Facts {
     /// The end against the clean mark.
     pub clean: Clean,
-    /// The log ends below the checkpoint or the cut of the superblock.
+    /// The log ends below the settled frontier or the cut of the superblock.
     pub floor_missing: bool,
     /// A record says that something at or after the end had been durable.
     pub proven: bool,
@@ -166,7 +166,7 @@ pub struct Restart {
     unit_bytes: u32,
     log: Log,
     cut: Option<Cut>,
-    checkpoint: Lsn,
+    settled: Lsn,
     clean: Option<CleanMark>,
     /// Of the last record that was followed.
     generation: u32,
@@ -186,7 +186,7 @@ impl Restart {
             unit_bytes: superblock.geometry.unit_bytes,
             log: Log::new(&superblock.geometry, superblock.log_start),
             cut: superblock.cut,
-            checkpoint: superblock.checkpoint,
+            settled: superblock.settled,
             clean: superblock.clean,
             generation: 0,
             strays: 0,
@@ -211,7 +211,7 @@ impl Restart {
         let end = tail.lsn;
         // A followed record of a higher generation says that a later cut went lower.
         let cut = self.cut.filter(|cut| cut.generation >= self.generation);
-        let floor = cut.map_or(self.checkpoint, |cut| self.checkpoint.max(cut.lsn));
+        let floor = cut.map_or(self.settled, |cut| self.settled.max(cut.lsn));
         let proof = self.stated_durable.filter(|(durable_before, _)| *durable_before > end);
         let facts = Facts {
             clean: match self.clean {

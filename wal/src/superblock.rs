@@ -19,7 +19,7 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
@@ -104,6 +104,9 @@ pub struct Superblock {
     pub log_start: Position,
     /// Everything below is home.
     pub checkpoint: Lsn,
+    /// Everything below was settled when this was written: it is durable here, is never cut, and may be home in
+    /// part. Never below the checkpoint.
+    pub settled: Lsn,
     /// Counts checkpoints.
     pub checkpoint_number: u64,
     /// The checksum table as of that checkpoint.
@@ -166,6 +169,7 @@ impl Superblock {
             BaseState::Rebuilding { held, .. } => held,
         };
         place
+            && self.checkpoint <= self.settled
             && self.is_bounded()
             && [self.sequence, self.checkpoint_number, self.table.generation].iter().all(|n| *n <= COUNT_MAX)
             && [self.generation(), self.boots].iter().all(|n| *n < u32::MAX)

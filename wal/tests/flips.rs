@@ -116,6 +116,7 @@ fn superblock() -> Superblock {
         lineage: vec![],
         log_start: Position::ORIGIN,
         checkpoint: Lsn(0),
+        settled: Lsn::ZERO,
         checkpoint_number: 0,
         table: TableMark::default(),
         cut: None,

@@ -27,6 +27,7 @@ fn superblock() -> Superblock {
         lineage: vec![],
         log_start: Position::ORIGIN,
         checkpoint: Lsn(0),
+        settled: Lsn::ZERO,
         checkpoint_number: 0,
         table: TableMark::default(),
         cut: None,
@@ -215,9 +216,9 @@ fn a_clean_mark_is_met_missed_or_outdated() {
 }
 
 #[test]
-fn a_log_that_ends_below_the_checkpoint_is_damaged() {
+fn a_log_that_ends_below_what_was_settled_is_damaged() {
     let image = Image::five_records();
-    let at = |checkpoint| Superblock { checkpoint: Lsn(checkpoint), ..superblock() };
+    let at = |settled| Superblock { settled: Lsn(settled), ..superblock() };
     assert!(restart(&at(5), &image.bytes).is_ok());
     let damage = restart(&at(6), &image.bytes).expect_err("refused");
     assert_eq!((damage.rule, damage.lsn, damage.proof_lsn), (RestartRule::FloorMissing, Lsn(5), Lsn(6)));

@@ -18,6 +18,7 @@ fn superblock(sequence: u64) -> Box<Superblock> {
         lineage: vec![],
         log_start: Position::ORIGIN,
         checkpoint: Lsn(0),
+        settled: Lsn::ZERO,
         checkpoint_number: 0,
         table: TableMark::default(),
         cut: None,

@@ -2,7 +2,7 @@
 
 use seawall_engine::ballot::is_elected;
 use seawall_engine::io::{Answer, Answered, Command, CommandId};
-use seawall_engine::setup::{Ack, CommitRule};
+use seawall_engine::setup::Ack;
 use seawall_engine::status::{Role, Status};
 
 use crate::clock::{MILLIS, SECOND};
@@ -22,10 +22,6 @@ impl World {
     pub(crate) fn come_to_rest(&mut self) -> Result<bool, Failure> {
         let bound = self.now.plus(REST_MAX);
         while let Some(unrest) = self.unrest() {
-            if self.now >= bound && self.is_deferred() {
-                self.tally.deferred += 1;
-                return Ok(false);
-            }
             if self.now >= bound && (self.needs_operator() || self.is_down_to_one()) {
                 self.tally.needs_operator += 1;
                 return Ok(false);
@@ -38,20 +34,6 @@ impl World {
             while self.advance(next)? {}
         }
         Ok(true)
-    }
-
-    /// An open weakness, counted by itself: a reign that can't begin without a copy that has to be rebuilt, and a
-    /// rebuild that waits for the reign to begin.
-    fn is_deferred(&self) -> bool {
-        self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status())).any(|status| {
-            status.role == Role::Starting && status.peers.iter().any(|peer| peer.last_end == "deferred")
-        }) || self.profile.commit == CommitRule::All && self.waits_for_a_broken_copy()
-    }
-
-    fn waits_for_a_broken_copy(&self) -> bool {
-        let statuses = || self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status()));
-        statuses().any(|status| status.role == Role::Starting)
-            && statuses().any(|status| !status.base_complete)
     }
 
     /// A volume of two copies, and one of them is being replaced: it votes on nothing, and one vote is no majority.

@@ -286,7 +286,7 @@ impl World {
                 self.served_last = self.now;
                 oracle
                     .copies
-                    .check_done(stamp, fua, self.turn)
+                    .check_done(node, stamp, fua, self.turn)
                     .map_err(|failure| locate(failure, node, place))?;
                 oracle.ledger.on_write_ended(stamp, self.turn)
             }
@@ -295,7 +295,7 @@ impl World {
                 self.served_last = self.now;
                 oracle.ledger.on_write_ended(stamp, self.turn)
             }
-            (Wish::Flush, Done::Flushed) => oracle.copies.check_flushed(request.began),
+            (Wish::Flush, Done::Flushed) => oracle.copies.check_flushed(node, request.began),
             (wish, done) => {
                 let detail = format!("node {node} answers {wish:?} with {}", short_done(done));
                 Err(Failure::new("completion-exactly-once", detail))

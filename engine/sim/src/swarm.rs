@@ -116,9 +116,9 @@ impl Harvest {
                 tally.refused
             ),
             format!(
-                "{} ended where an operator must decide, {} with a rebuild deferred for ever, {} compared by digest, {} nodes reopened by their clean mark, \
+                "{} ended where an operator must decide, {} compared by digest, {} nodes reopened by their clean mark, \
                  {} forked under commit rule one",
-                tally.needs_operator, tally.deferred, tally.compared, tally.clean_restarts, tally.forked
+                tally.needs_operator, tally.compared, tally.clean_restarts, tally.forked
             ),
             format!(
                 "{} copies replaced for damage, {} disks whole again, {} spared damage that nobody could see",

@@ -177,8 +177,6 @@ pub struct Tally {
     pub refused: u64,
     /// Runs that ended where by contract an operator has to decide.
     pub needs_operator: u64,
-    /// Runs that ended in a reign and a rebuild that wait for each other.
-    pub deferred: u64,
     /// Runs at whose end the primary compared all copies by digest.
     pub compared: u64,
     /// Nodes that were drained, lost power, and opened by their clean mark.
@@ -216,7 +214,6 @@ impl Tally {
         self.reads += other.reads;
         self.refused += other.refused;
         self.needs_operator += other.needs_operator;
-        self.deferred += other.deferred;
         self.compared += other.compared;
         self.clean_restarts += other.clean_restarts;
         self.forked += other.forked;

@@ -82,6 +82,7 @@ impl World {
             lineage: vec![],
             log_start: Position::ORIGIN,
             checkpoint: Lsn(0),
+            settled: Lsn::ZERO,
             checkpoint_number: 0,
             table: TableMark::default(),
             cut: None,
@@ -167,6 +168,7 @@ impl World {
         self.older = self.superblock.clone();
         self.superblock.log_start = self.log.head();
         self.superblock.checkpoint = self.superblock.checkpoint.max(to);
+        self.superblock.settled = self.superblock.settled.max(to);
         if script.flag() {
             self.store_twice();
             self.log.on_release_durable(to);
@@ -194,7 +196,7 @@ impl World {
         let epoch = Epoch { counter: self.epoch, replica: ReplicaId(2) };
         self.superblock.cut = Some(self.log.reset(lsn, Crc(9), epoch));
         self.superblock.log_start = self.log.head();
-        self.superblock.checkpoint = lsn;
+        (self.superblock.checkpoint, self.superblock.settled) = (lsn, lsn);
         self.superblock.clean = None;
         self.history.clear();
         self.store_twice();

@@ -42,8 +42,8 @@ pub(crate) struct Copies {
     unflushed: Vec<Vec<Unflushed>>,
     /// For each flush of a log in flight: how many records it covers.
     flushes: BTreeMap<(usize, OpId), usize>,
-    /// Writes that completed before they were durable on a quorum, and when.
-    owed: Vec<(Stamp, Turn)>,
+    /// Writes that completed before they were durable on a quorum, when, and at which primary.
+    owed: Vec<(Stamp, Turn, usize)>,
 }
 
 impl Copies {
@@ -144,7 +144,13 @@ impl Copies {
     }
 
     /// A write with a body completed.
-    pub(crate) fn check_done(&mut self, stamp: Stamp, fua: bool, now: Turn) -> Result<(), Failure> {
+    pub(crate) fn check_done(
+        &mut self,
+        node: usize,
+        stamp: Stamp,
+        fua: bool,
+        now: Turn,
+    ) -> Result<(), Failure> {
         let held = *self.of(stamp);
         let durably = fua || self.ack == Ack::Durable;
         let copies = if durably { held.durable } else { held.durable | held.written };
@@ -161,19 +167,21 @@ impl Copies {
             return Err(Failure::new("durable-before-done", detail));
         }
         if held.durable.count_ones() < self.needed {
-            self.owed.push((stamp, now));
+            self.owed.push((stamp, now, node));
         }
         Ok(())
     }
 
-    /// A flush that began then completed.
-    pub(crate) fn check_flushed(&mut self, began: Turn) -> Result<(), Failure> {
+    /// A flush that began then completed at a node. Under commit rule `one` it speaks for what that node completed:
+    /// what another one did may be gone with it, by contract.
+    pub(crate) fn check_flushed(&mut self, node: usize, began: Turn) -> Result<(), Failure> {
         let held = &self.held;
         let durable = |stamp: Stamp| held[index(stamp)].durable.count_ones() >= self.needed;
-        self.owed.retain(|(stamp, _)| !durable(*stamp));
-        match self.owed.iter().find(|(_, done)| *done < began) {
+        self.owed.retain(|(stamp, ..)| !durable(*stamp));
+        let alone = self.needed == 1;
+        match self.owed.iter().find(|(_, done, at)| *done < began && (*at == node || !alone)) {
             None => Ok(()),
-            Some((stamp, _)) => {
+            Some((stamp, ..)) => {
                 let detail = format!(
                     "a flush completed, and write {} from before it is not durable on a quorum",
                     stamp.0

@@ -2,6 +2,8 @@
 //! something newer, whether a checkpoint or a rebuild writes it. What a rebuild wrote may be overwritten by older
 //! live records: the newer ones follow before the copy counts. And a restart begins anew: what an unfinished
 //! checkpoint had moved is moved again, oldest first.
+//!
+//! And what a checkpoint moves has been named as settled by the superblock: a restart may rely on it.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +20,20 @@ use crate::pool::{BLOCK, Pool};
 pub(crate) struct Home {
     lsns: Vec<Option<Lsn>>,
     moved: Vec<BTreeMap<u64, Lsn>>,
+    /// What the superblocks name as settled.
+    named: Vec<Lsn>,
     forked: bool,
 }
 
 impl Home {
     /// For that many replicas.
     pub(crate) fn new(replicas: usize) -> Home {
-        Home { lsns: Vec::new(), moved: vec![BTreeMap::new(); replicas], forked: false }
+        Home {
+            lsns: Vec::new(),
+            moved: vec![BTreeMap::new(); replicas],
+            named: vec![Lsn::ZERO; replicas],
+            forked: false,
+        }
     }
 
     /// A disk is given records.
@@ -53,12 +62,24 @@ impl Home {
         self.moved[node].clear();
     }
 
+    /// A superblock is stored, as far as the device says.
+    pub(crate) fn on_named(&mut self, node: usize, settled: Lsn) {
+        self.named[node] = settled;
+    }
+
     /// A write of home blocks is about to be carried out.
     pub(crate) fn on_write(&mut self, node: usize, what: &DiskOp, pool: &Pool) -> Result<(), Failure> {
         let DiskOp::WriteHome { extent, from } = what else { return Ok(()) };
         for (block, bytes) in (extent.start..extent.end()).zip(pool.bytes(*from).chunks_exact(BLOCK)) {
             let newest = stamps(bytes).filter_map(|stamp| self.lsns.get(stamp).copied().flatten()).max();
             let Some(newest) = newest else { continue };
+            if newest >= self.named[node] && !pool.is_base(*from) {
+                let detail = format!(
+                    "node {node} moves record {newest} home to block {block}, its superblock says settled below {}",
+                    self.named[node]
+                );
+                return Err(Failure::new("only-committed-goes-home", detail));
+            }
             let before = if pool.is_base(*from) {
                 self.moved[node].get(&block).copied()
             } else {

@@ -164,9 +164,11 @@ impl Oracle {
             }
             if let DiskOp::WriteMeta { area: Area::Super, bytes, .. } = what
                 && let SlotState::Present(superblock) = Superblock::decode(bytes)
-                && superblock.base != BaseState::Complete
             {
-                self.lives.on_thrown_away(node);
+                self.home.on_named(node, superblock.settled);
+                if superblock.base != BaseState::Complete {
+                    self.lives.on_thrown_away(node);
+                }
             }
         }
         self.copies.on_ended(node, op, what, good, disk, pool)
