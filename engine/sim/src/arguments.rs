@@ -87,3 +87,34 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
 fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text} is no number"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(line: &str) -> Result<Asked, String> {
+        read(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_command_line_says_what_it_asks_for() {
+        let swarm = asked("--swarm --budget 10m --jobs 3 --failures 2 --shrink").expect("a command line");
+        assert!(swarm.swarm && swarm.shrink && !swarm.trace);
+        assert_eq!((swarm.budget, swarm.jobs), (Some(Duration::from_secs(600)), 3));
+        assert_eq!(asked("--seeds 3..9").expect("a range").seeds, Some((3, 9)));
+        assert_eq!(asked("--scenario x --timeline").expect("a file").scenario, Some("x".into()));
+    }
+
+    #[test]
+    fn what_a_command_line_says_wrong_is_named() {
+        for (line, why) in [
+            ("--seed", "--seed needs a value"),
+            ("--seeds 3", "3 is no range A..B"),
+            ("--budget 10", "10 is no time like 10m, 60s or 2h"),
+            ("--bait nonsense", "nonsense is no bait"),
+            ("--fast", "--fast is unknown"),
+        ] {
+            assert_eq!(asked(line).err().as_deref(), Some(why), "{line}");
+        }
+    }
+}

@@ -387,10 +387,10 @@ impl World {
     /// The operator has a look: replaces what failed, promotes if nobody reigns.
     pub(crate) fn on_watch(&mut self) -> Result<(), Failure> {
         self.queue.push(self.now.plus(WATCH), Event::Watch);
+        // Before the world heals, a scenario has the operator only if it says so.
+        let helps = self.profile.operator || !self.chaos;
         let mut reigns = false;
         for node in 0..self.nodes.len() {
-            // Before the world heals, a scenario has the operator only if it says so.
-            let helps = self.profile.operator || !self.chaos;
             if self.hangs(node) || !helps {
                 // Nobody can do anything about its process.
             } else if self.care_for(node)? {
@@ -408,10 +408,9 @@ impl World {
             self.oracle.sessions.on_look(node, WATCH, &status, here.requests.keys().copied())?;
             reigns |= matches!(status.role, Role::Primary | Role::Starting);
         }
-        // Before the world heals, a scenario has the operator only if it says so.
-        let helps = self.profile.operator || !self.chaos;
         // A primary under which nothing is written any more is none.
-        let served = !self.load || self.hands.is_empty() || self.now.since(self.served_last) < PATIENCE;
+        let served =
+            !self.load || self.profile.load.outstanding == 0 || self.now.since(self.served_last) < PATIENCE;
         if reigns && served {
             self.reigned_last = self.now;
         } else if helps && self.now.since(self.reigned_last) > PATIENCE {
@@ -434,6 +433,11 @@ impl World {
         self.stalled.fill(self.now);
         self.sign(0, Sign::Heals);
         self.on_healed();
+        if !self.profile.operator {
+            // The operator comes now, and waits before helping.
+            self.reigned_last = self.now;
+            self.served_last = self.now;
+        }
         for from in 0..self.nodes.len() {
             for to in 0..self.nodes.len() {
                 self.net.set_cut(self.now, from, to, false);

@@ -143,7 +143,7 @@ fn replay(path: &Path, asked: &Asked) -> ExitCode {
 }
 
 fn scenarios(path: &Path, asked: &Asked) -> ExitCode {
-    if asked.trace || asked.timeline {
+    if asked.trace || asked.timeline || asked.shrink {
         return replay(path, asked);
     }
     let files = match play::files(path) {

@@ -1,6 +1,7 @@
 //! A scenario: a world, steps, and what is expected of it, read from a text. The script that replays a run is one of
 //! them. `scenarios/README.md` tells the language.
 
+mod conditions;
 mod reading;
 mod words;
 
@@ -31,6 +32,8 @@ pub struct Script {
     pub plant: Option<Bait>,
     /// Bugs that make it fail when they are planted, and the check by which.
     pub baits: Vec<(Bait, String)>,
+    /// Deeds that would do nothing are passed over, as in what is left of a run.
+    pub(crate) loose: bool,
     pub(crate) profile: Profile,
     pub(crate) steps: Vec<Step>,
     pub(crate) expects: Vec<(usize, Expect)>,
@@ -174,6 +177,7 @@ impl Script {
             seeds: seed..seed + 1,
             plant: bait,
             baits: Vec::new(),
+            loose: true,
             profile: Profile::draw(seed).without_deeds(),
             steps: Vec::new(),
             expects: Vec::new(),
@@ -200,6 +204,7 @@ impl Script {
     pub(crate) fn set_deeds(&mut self, deeds: &[Deed]) {
         let step = |deed: &Deed| Step { line: 0, when: When::At(deed.at.0), what: vec![Do::Act(deed.what)] };
         self.steps = deeds.iter().map(step).collect();
+        self.loose = true;
     }
 
     /// Whether its steps are deeds at their times and nothing else.
@@ -241,6 +246,9 @@ impl fmt::Display for Script {
         writeln!(f, "seeds {}..{}", self.seeds.start, self.seeds.end)?;
         if let Some(bait) = self.plant {
             writeln!(f, "plant {}", bait.name())?;
+        }
+        if self.loose {
+            writeln!(f, "loose")?;
         }
         for (name, value) in self.profile.turned() {
             writeln!(f, "{name} {value}")?;

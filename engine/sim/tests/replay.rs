@@ -50,3 +50,16 @@ fn a_failing_run_shrinks_to_a_few_deeds_that_fail_by_the_same_check() {
         run(&Options { bait: Some(bait), script: Some(Arc::new(script.clone())), ..Options::seed(seed) });
     assert_eq!(script.judge(&again), Ok(()));
 }
+
+#[test]
+fn a_timeline_tells_deeds_elections_sessions_and_restarts() {
+    let report = run(&Options { timeline: true, ..Options::seed(0) });
+    let tells = |what: &str| report.timeline.iter().any(|line| line.contains(what));
+    for what in
+        ["DEED", "role", "→ primary in", "→ Greet", "session", "opened by rule", "HEALS", "writes done"]
+    {
+        assert!(tells(what), "{what}");
+    }
+    let plain = run(&Options::seed(0));
+    assert_eq!(report.digest, plain.digest, "who looks changes nothing");
+}

@@ -1,54 +1,21 @@
 //! How a scenario is read: line by line, and what is wrong is said with its line.
 
 use seawall_engine::bait::Bait;
-use seawall_engine::notice::Notice;
 use seawall_wal::names::Extent;
 
 use super::words::Words;
-use super::{Condition, Do, Event, Expect, Outcome, Question, Script, Step, What, When};
+use super::{Condition, Do, Event, Expect, Question, Script, Step, What, When};
 use crate::clock::SECOND;
 use crate::deed::Act;
 use crate::device::Loss;
 use crate::profile::Profile;
-use crate::scenario::DiskVerb;
+use crate::scenario::conditions::{notice, outcome, whole_condition};
 use crate::word::Span;
 
 /// What is not met within so long is not met, if the step does not say otherwise. In nanoseconds.
 const PATIENCE: u64 = 30 * SECOND;
 
-/// Roles, whether a node runs, and states of the session that feeds it.
-const STATES: [&str; 24] = [
-    "opening",
-    "follower",
-    "candidate",
-    "starting",
-    "primary",
-    "faulted",
-    "drained",
-    "up",
-    "paused",
-    "down",
-    "lossy",
-    "whole",
-    "rebuilding",
-    "idle",
-    "parked",
-    "connecting",
-    "welcoming",
-    "greeting",
-    "beginning",
-    "catching-up",
-    "copying",
-    "closing",
-    "comparing",
-    "in-sync",
-];
-
-/// Numbers that a node shows of itself.
-const NUMBERS: [&str; 8] =
-    ["committed", "durable", "settled", "checkpoint", "log-start", "log-end", "base-held", "boots"];
-
-type Read<T> = Result<T, String>;
+pub(super) type Read<T> = Result<T, String>;
 
 pub(super) fn read(text: &str) -> Read<Script> {
     let mut script = Script {
@@ -56,6 +23,7 @@ pub(super) fn read(text: &str) -> Read<Script> {
         seeds: 0..3,
         plant: None,
         baits: Vec::new(),
+        loose: false,
         profile: Profile::calm(),
         steps: Vec::new(),
         expects: Vec::new(),
@@ -84,6 +52,10 @@ fn read_line(script: &mut Script, number: usize, line: &str) -> Read<()> {
         let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
         let (first, end) = ends.ok_or_else(|| format!("{range:?} is no range A..B"))?;
         script.seeds = first..end;
+        return words.end();
+    }
+    if words.take("loose") {
+        script.loose = true;
         return words.end();
     }
     if words.take("plant") {
@@ -209,142 +181,6 @@ fn question(verb: &str, words: &mut Words<'_>) -> Read<Do> {
     }
     let to = words.after("at", usize::MAX)?;
     Ok(Do::Ask(Question { name, what, is }, (to != usize::MAX).then_some(to)))
-}
-
-fn whole_condition(text: &str) -> Read<Condition> {
-    let mut words = Words::new(text);
-    let condition = condition(&mut words)?;
-    words.end()?;
-    Ok(condition)
-}
-
-fn condition(words: &mut Words<'_>) -> Read<Condition> {
-    if words.take("not") {
-        return Ok(Condition::Not(Box::new(condition(words)?)));
-    }
-    if words.take("all in sync") {
-        return Ok(Condition::AllInSync);
-    }
-    for (who, serves) in [("somebody serves", true), ("nobody serves", false)] {
-        if words.take(who) {
-            return Ok(Condition::Serves(serves));
-        }
-    }
-    if words.take("notice") {
-        return seen(words);
-    }
-    let first = words.next();
-    if let Ok(number) = first.parse() {
-        return if words.take("writes completed") {
-            Ok(Condition::Writes(number))
-        } else {
-            Err(format!("{number} what? There is: N writes completed"))
-        };
-    }
-    match crate::word::Word::read(first) {
-        Some(node) => node_condition(node, words),
-        None => Ok(Condition::Outcome(first.to_owned(), outcome(words)?)),
-    }
-}
-
-fn node_condition(node: usize, words: &mut Words<'_>) -> Read<Condition> {
-    if words.take("has promised") {
-        let event = Event::Notice { kind: "promised".to_owned(), node: Some(node), saying: None };
-        return Ok(Condition::Seen(event, 1));
-    }
-    let verb = words.next();
-    let event = match verb {
-        "is" => {
-            let state = words.next();
-            return match STATES.contains(&state) {
-                true => Ok(Condition::Is(node, state.to_owned())),
-                false => {
-                    Err(format!("{state:?} is nothing that a node is; there are: {}", STATES.join(", ")))
-                }
-            };
-        }
-        "sends" => {
-            let kind = words.word()?;
-            let to = words.after("to", usize::MAX)?;
-            Event::Sends { node, kind, to: (to != usize::MAX).then_some(to) }
-        }
-        "hears" => {
-            let kind = words.word()?;
-            let from = words.after("from", usize::MAX)?;
-            Event::Hears { node, kind, from: (from != usize::MAX).then_some(from) }
-        }
-        "reads" => Event::Disk { node, does: DiskVerb::Read, area: words.word()?, ended: false },
-        "writes" => Event::Disk { node, does: DiskVerb::Write, area: words.word()?, ended: false },
-        "flushes" => Event::Disk { node, does: DiskVerb::Flush, area: words.word()?, ended: false },
-        "wrote" => Event::Disk { node, does: DiskVerb::Write, area: words.word()?, ended: true },
-        "flushed" => Event::Disk { node, does: DiskVerb::Flush, area: words.word()?, ended: true },
-        number if NUMBERS.contains(&number) => {
-            let least = match words.next() {
-                ">=" => true,
-                "<=" => false,
-                other => return Err(format!("{other:?}: >= or <=")),
-            };
-            return Ok(Condition::Number(node, number.to_owned(), least, words.word()?));
-        }
-        other => {
-            return Err(format!(
-                "{other:?}: a node is, has promised, sends, hears, reads, writes, flushes, wrote, flushed, or shows one of: {}",
-                NUMBERS.join(", ")
-            ));
-        }
-    };
-    Ok(Condition::Seen(event, times(words)?.unwrap_or(1)))
-}
-
-/// `notice KIND [at NODE] [N times] [saying WORDS]`
-fn seen(words: &mut Words<'_>) -> Read<Condition> {
-    let (event, times) = notice(words)?;
-    Ok(Condition::Seen(event, times.unwrap_or(1)))
-}
-
-fn notice(words: &mut Words<'_>) -> Read<(Event, Option<u64>)> {
-    let kind = words.next();
-    if !Notice::KINDS.contains(&kind) {
-        return Err(format!("{kind:?} is no notice; there are: {}", Notice::KINDS.join(", ")));
-    }
-    let node = words.after("at", usize::MAX)?;
-    let times = times(words)?;
-    let saying = words.take("saying").then(|| words.all().to_owned());
-    let node = (node != usize::MAX).then_some(node);
-    Ok((Event::Notice { kind: kind.to_owned(), node, saying }, times))
-}
-
-fn times(words: &mut Words<'_>) -> Read<Option<u64>> {
-    if words.take("twice") {
-        return Ok(Some(2));
-    }
-    if words.take("once") {
-        return Ok(Some(1));
-    }
-    for number in 0..=1000 {
-        if words.take(&format!("{number} times")) {
-            return Ok(Some(number));
-        }
-    }
-    Ok(None)
-}
-
-/// What follows a request's name.
-fn outcome(words: &mut Words<'_>) -> Read<Option<Outcome>> {
-    for (text, outcome) in [
-        ("completed", Some(Outcome::Completed)),
-        ("in doubt", Some(Outcome::InDoubt)),
-        ("waits", Some(Outcome::Waits)),
-        ("ended", None),
-    ] {
-        if words.take(text) {
-            return Ok(outcome);
-        }
-    }
-    match words.next() {
-        "refused" => Ok(Some(Outcome::Refused(words.next().to_owned()))),
-        other => Err(format!("{other:?}: a request is completed, refused WHY, in doubt, waits or ended")),
-    }
 }
 
 fn expect(words: &mut Words<'_>) -> Read<Expect> {
@@ -482,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_script_is_shown_as_it_is_read() {
-        let text = "scenario: what seed 7 brought\nseeds 7..8\nplant promise-not-durable\nchaos 3500ms\nload 4\n\
+        let text = "scenario: what seed 7 brought\nseeds 7..8\nplant promise-not-durable\nloose\nchaos 3500ms\nload 4\n\
                     at 1200.000001ms kill b for 300ms\nat 1300ms cut a to c for 2000ms\nexpect fails one-history\n";
         let script = Script::read(text).expect("a script");
         let shown = script.to_string();
