@@ -258,6 +258,32 @@ fn sigterm_drains_and_the_next_start_is_clean() {
 }
 
 #[test]
+fn what_a_client_gave_up_never_lands_on_what_it_wrote_anew() {
+    let cluster = Cluster::start(Shape::default());
+    // More than the primary takes in at a time: while nothing completes, some of it waits in the connections.
+    let load = Load::begin(cluster.targets(&[A]), |plan| {
+        (plan.connections, plan.depth) = (4, 256);
+        plan.answer_patience = Duration::from_millis(500);
+    });
+    load.await_done(500);
+    for round in 0..3 {
+        for index in [B, C] {
+            cluster.signal(index, Signal::SIGSTOP);
+        }
+        // Clients hang up and begin anew, again and again, until there is a quorum.
+        load.await_tally("connections that were given up", |tally| tally.disconnects >= 8 * (round + 1));
+        for index in [B, C] {
+            cluster.signal(index, Signal::SIGCONT);
+        }
+        cluster.await_in_sync(A);
+        load.await_done(500);
+    }
+    let tally = load.end();
+    assert!(tally.in_doubt > 1000, "much was given up: {tally:?}");
+    cluster.assert_equal(A);
+}
+
+#[test]
 fn stop_says_how_it_ended_and_the_admin_socket_is_for_its_owner() {
     let mut cluster = Cluster::start(Shape { volume_mib: 64, log_mib: 16 });
     let mode = fs::metadata(cluster.admin(C)).unwrap().permissions().mode();

@@ -249,8 +249,12 @@ impl Load {
     /// Wait until so many more requests are done.
     pub(crate) fn await_done(&self, more: u64) {
         let before = self.board.tally().done();
-        let done = self.board.wait(PATIENCE, |tally| tally.done() >= before + more);
-        assert!(done, "the load stands still: {:?}", self.board.tally());
+        self.await_tally("more requests done", |tally| tally.done() >= before + more);
+    }
+
+    /// Wait until it has counted so much.
+    pub(crate) fn await_tally(&self, what: &str, come: impl Fn(&load::Tally) -> bool) {
+        assert!(self.board.wait(PATIENCE, come), "{what} did not come: {:?}", self.board.tally());
     }
 
     /// Stop it, read everything back, and judge all of it.

@@ -25,8 +25,9 @@ const LEDGER_MIB: usize = 16;
 const ROOM_MIB: u64 = 96;
 /// After so long without a word a session ends.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long a client waits for an answer before it goes elsewhere.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a client waits for an answer before it goes elsewhere: longer than a primary looks for its quorum, and not
+/// as long as a long pause, so that what it gave up may still sit in an old connection when it writes anew.
+const ANSWER_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long the operator waits for a primary to come by itself.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
@@ -384,7 +385,7 @@ fn rewrite(config: &Path, room: &Path) {
         }
     };
     let text: String = text.lines().map(line).collect();
-    let limits = format!("silence = \"{}s\"\nquorum_patience = \"2s\"", SILENCE.as_secs());
+    let limits = format!("silence = \"{}s\"\nquorum_patience = \"1s\"", SILENCE.as_secs());
     assert!(text.contains("silence = \"2s\""));
     fs::write(config, text.replace("silence = \"2s\"", &limits)).unwrap();
 }
