@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use seawall_recovery::base::{Admitted, BaseLimits, BaseSource, BaseTarget};
 use seawall_recovery::event::{Event, News};
-use seawall_recovery::messages::{Base, BaseAck, BaseBody, BaseDone, Digest, DigestAsk};
+use seawall_recovery::messages::{BASE_HOLES_MAX, Base, BaseAck, BaseBody, BaseDone, Digest, DigestAsk};
 use seawall_sender::codec;
 use seawall_sender::frame::Kind;
 use seawall_sender::session_id::SessionId;
@@ -21,10 +21,10 @@ use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Payload, ReadPiece};
 use crate::locate::{Located, Source as From};
 use crate::notice::{AreaName, Notice};
 
-/// Blocks of one stretch of holes at the most.
-const HOLES_MAX: u32 = 1 << 20;
 /// Blocks of base that are written before a checkpoint makes them lasting: 64 MiB.
 const SAVE_BLOCKS: u64 = 16 << 10;
+/// Digests that are asked for and not yet due at the most; an honest primary asks for one or two.
+const ASKS_MAX: usize = 16;
 /// Base messages that wait for a checkpoint at the most; sources keep to far fewer.
 const QUEUE_MAX: usize = 256;
 /// Reads of one thing before its mismatch is believed.
@@ -127,7 +127,7 @@ impl Core {
     /// Settled holes from `block` on, without looking at data.
     fn holes_from(&self, block: u64) -> u32 {
         let left = self.setup.volume_blocks - block;
-        let extent = Extent::new(block, u32::try_from(left.min(u64::from(HOLES_MAX))).expect("bounded"));
+        let extent = Extent::new(block, u32::try_from(left.min(u64::from(BASE_HOLES_MAX))).expect("bounded"));
         let mut holes = 0;
         for (part, cover) in self.overlay.lookup(extent) {
             match cover {
@@ -453,6 +453,9 @@ impl Core {
         if ask.at < self.taken {
             return Err(Violation::OutOfTurn { state: "settled beyond it", event: "DigestAsk" });
         }
+        if self.digests.waiting() >= ASKS_MAX {
+            return Err(Violation::OutOfTurn { state: "asked too often", event: "DigestAsk" });
+        }
         let Some(session) = self.feed.as_ref().map(|feed| feed.session) else { return Ok(()) };
         self.want_digest(ask.at, Asker::Primary { session, theirs: ask.digest });
         Ok(())
@@ -493,7 +496,7 @@ impl Core {
         let blocks = self.setup.volume_blocks;
         let mut start = 0;
         while start < blocks {
-            let length = u32::try_from((blocks - start).min(u64::from(HOLES_MAX))).expect("bounded");
+            let length = u32::try_from((blocks - start).min(u64::from(BASE_HOLES_MAX))).expect("bounded");
             self.table.set_holes(Extent::new(start, length));
             start += u64::from(length);
         }

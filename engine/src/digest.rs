@@ -41,6 +41,13 @@ pub(crate) struct Digests {
     pub(crate) questions: Vec<Question>,
 }
 
+impl Digests {
+    /// Digests that are wanted and not yet due.
+    pub(crate) fn waiting(&self) -> usize {
+        self.wanted.values().map(Vec::len).sum()
+    }
+}
+
 impl Core {
     /// The digest of the volume's bytes as of `taken`.
     pub(crate) fn digest_now(&self) -> u128 {

@@ -340,7 +340,8 @@ impl Core {
             self.settled = self.settled.min(to);
             self.rebuild_recent();
             self.notice(Notice::TailCut { to, from });
-            self.change_superblock(Safety::Once, told, |superblock| superblock.cut = Some(mark));
+            // In both slots: without the mark, what was cut seems to prove that its replacement had been durable.
+            self.change_superblock(Safety::Twice, told, |superblock| superblock.cut = Some(mark));
         } else {
             self.change_superblock(Safety::Once, told, |_| {});
         }

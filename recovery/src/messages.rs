@@ -25,6 +25,8 @@ use crate::lineage;
 
 /// The most blocks of payload in one [`Base`].
 pub const BASE_BLOCKS_MAX: u32 = 64;
+/// The most blocks of one message that says only holes: what a step may walk at once.
+pub const BASE_HOLES_MAX: u32 = 1 << 20;
 
 /// The primary's opening. A replica that takes it ends every older session, makes all that its log holds durable,
 /// remembers the epoch as its promise if that is higher, and only then answers with its facts.
@@ -185,6 +187,9 @@ impl Base {
             return Err(Violation::ExtentOutside { extent: self.extent, volume_blocks });
         }
         let expected = match &self.body {
+            BaseBody::Holes if blocks > BASE_HOLES_MAX => {
+                return Err(Violation::ExtentOutside { extent: self.extent, volume_blocks });
+            }
             BaseBody::Holes => 0,
             BaseBody::Blocks { holes, crcs } => {
                 if blocks > BASE_BLOCKS_MAX {

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use seawall_recovery::facts::Facts;
 use seawall_recovery::messages::{
-    Base, BaseAck, BaseBody, BaseDone, BaseRun, Begin, BeginPlan, Begun, Digest, DigestAsk, Greet, Refusal,
-    Refuse,
+    BASE_HOLES_MAX, Base, BaseAck, BaseBody, BaseDone, BaseRun, Begin, BeginPlan, Begun, Digest, DigestAsk,
+    Greet, Refusal, Refuse,
 };
 use seawall_sender::codec::{CodecError, decode, encode};
 use seawall_sender::session_id::SessionId;
@@ -145,7 +145,11 @@ fn base_blocks_say_what_they_carry() {
     let payload = |expected, found| Err(Violation::PayloadBlocks { expected, found });
     assert_eq!(blocks(3, 0b010, 3).check(128, 2), payload(2, 3));
     assert_eq!(blocks(3, 0b010, 2).check(128, 3), payload(2, 3));
-    let holes = Base { extent: Extent::new(0, 1000), as_of: Lsn(8), body: BaseBody::Holes };
+    let holes = |blocks| Base { extent: Extent::new(0, blocks), as_of: Lsn(8), body: BaseBody::Holes };
+    assert_eq!(holes(BASE_HOLES_MAX).check(1 << 40, 0), Ok(()));
+    let many = BASE_HOLES_MAX + 1;
+    assert_eq!(holes(many).check(1 << 40, 0), outside(Extent::new(0, many), 1 << 40));
+    let holes = holes(1000);
     assert_eq!(holes.check(1000, 0), Ok(()));
     assert_eq!(holes.check(1000, 1), payload(0, 1));
     let far = Base { extent: Extent::new(u64::MAX, 2), ..holes };

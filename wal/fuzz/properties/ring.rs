@@ -24,8 +24,6 @@ struct World {
     superblock: Superblock,
     /// What the other copy of the superblock says.
     older: Superblock,
-    /// Only the newer copy knows of a cut, and no record behind it is durable yet.
-    cut_once: bool,
     /// The log area as it is on stable storage.
     area: Vec<u8>,
     /// Writes that a crash may lose, whole or in part: offset and bytes.
@@ -97,7 +95,7 @@ impl World {
         let (area, history) = (vec![0; LOG_BYTES], BTreeMap::new());
         let older = superblock.clone();
         let pending = Vec::new();
-        World { log, superblock, older, cut_once: false, area, pending, history, epoch: 1, nonce: 0 }
+        World { log, superblock, older, area, pending, history, epoch: 1, nonce: 0 }
     }
 
     fn append(&mut self, kind: Kind, blocks: u32) {
@@ -136,7 +134,6 @@ impl World {
     /// The superblock goes into both slots.
     fn store_twice(&mut self) {
         self.older = self.superblock.clone();
-        self.cut_once = false;
     }
 
     /// What follows a clean end begins with a superblock that says so.
@@ -147,7 +144,6 @@ impl World {
     }
 
     fn flush(&mut self) {
-        self.cut_once &= self.pending.is_empty();
         for (at, bytes) in self.pending.drain(..) {
             self.area[at..at + bytes.len()].copy_from_slice(&bytes);
         }
@@ -180,12 +176,9 @@ impl World {
         let from = self.log.start().max(self.superblock.checkpoint);
         let to = Self::between(script, from, self.log.durable());
         self.go_on();
-        self.older = self.superblock.clone();
+        // Nothing is appended before both copies know.
         self.superblock.cut = Some(self.log.cut(to));
-        self.cut_once = true;
-        if script.flag() {
-            self.store_twice();
-        }
+        self.store_twice();
         self.history.retain(|lsn, _| *lsn < to);
         self.epoch = self.log.tail_epoch().counter.max(self.epoch) + 1;
     }
@@ -228,12 +221,10 @@ impl World {
                 }
             }
         }
-        if !self.cut_once {
-            // The newer copy rots as well.
-            let restarted = self.restart(&self.older).expect("either copy of the superblock is enough");
-            assert!(restarted.log.end() >= durable, "what was durable is there");
-            self.check_content(&restarted.log, durable);
-        }
+        // The newer copy rots as well.
+        let restarted = self.restart(&self.older).expect("either copy of the superblock is enough");
+        assert!(restarted.log.end() >= durable, "what was durable is there");
+        self.check_content(&restarted.log, durable);
         let Restarted { log, rule, torn } = self.restart(&self.superblock).expect("a crash damages no log");
         assert!(durable <= log.end() && log.end() <= self.log.end(), "what was durable is there");
         assert_eq!(rule == RestartRule::TornTail, torn.is_some());
