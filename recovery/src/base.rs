@@ -12,6 +12,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use seawall_sender::violation::Violation;
+use seawall_wal::guard;
 use seawall_wal::names::{Extent, Lsn};
 
 use crate::block_set::BlockSet;
@@ -21,7 +22,7 @@ use crate::messages::BASE_BLOCKS_MAX;
 pub const AHEAD_MAX: usize = 4096;
 
 /// How much a source keeps in flight.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BaseLimits {
     /// Extents that were taken and are not held yet.
     pub extents_max: usize,
@@ -41,7 +42,7 @@ impl Default for BaseLimits {
 }
 
 /// The primary's end: a cursor over the blocks, and what is in flight behind it.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BaseSource {
     volume_blocks: u64,
     limits: BaseLimits,
@@ -52,7 +53,7 @@ pub struct BaseSource {
 }
 
 /// Blocks that were taken from the cursor and are not held yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Taken {
     extent: Extent,
     data_blocks: u32,
@@ -79,8 +80,9 @@ impl BaseSource {
     /// The next block to copy, if there is one and the window has room for an extent of any kind.
     #[must_use]
     pub fn wants(&self) -> Option<u64> {
-        let room = self.in_flight.len() < self.limits.extents_max
-            && self.in_flight_blocks + u64::from(BASE_BLOCKS_MAX) <= self.limits.blocks_max;
+        let blocks = self.in_flight_blocks + u64::from(BASE_BLOCKS_MAX);
+        let room = guard!("base-window-extents", self.in_flight.len() < self.limits.extents_max)
+            && guard!("base-window-blocks", blocks <= self.limits.blocks_max);
         (room && self.next < self.volume_blocks).then_some(self.next)
     }
 
@@ -107,10 +109,10 @@ impl BaseSource {
     /// # Errors
     /// The target's fault; nothing has changed then.
     pub fn on_acked(&mut self, held: u64) -> Result<u64, Violation> {
-        if held < self.held {
+        if !guard!("base-answer-never-moves-back", held >= self.held) {
             return Err(Violation::BaseMovedBack { before: self.held, after: held });
         }
-        if held > self.next {
+        if !guard!("base-answer-within-sent", held <= self.next) {
             return Err(Violation::BasePastSent { held, sent: self.next });
         }
         let new = held - self.held;
@@ -153,7 +155,7 @@ impl BaseSource {
 }
 
 /// The target's end: which blocks it holds, and which ones live records have taken over.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct BaseTarget {
     volume_blocks: u64,
     floor: Lsn,
@@ -163,7 +165,7 @@ pub struct BaseTarget {
     ahead: BTreeMap<u64, Ahead>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Ahead {
     extent: Extent,
     written: bool,
@@ -204,17 +206,20 @@ impl BaseTarget {
     pub fn admit(&mut self, extent: Extent, as_of: Lsn) -> Result<Admitted, Violation> {
         let inside =
             extent.start.checked_add(u64::from(extent.blocks)).is_some_and(|end| end <= self.volume_blocks);
-        if extent.is_empty() || !inside {
+        if !guard!("base-extent-not-empty", !extent.is_empty())
+            || !guard!("base-extent-in-the-volume", inside)
+        {
             return Err(Violation::ExtentOutside { extent, volume_blocks: self.volume_blocks });
         }
-        if as_of < self.floor {
+        if !guard!("base-as-of-the-floor", as_of >= self.floor) {
             return Err(Violation::BaseTooOld { as_of, floor: self.floor });
         }
-        if extent.end() <= self.held {
+        if !guard!("base-not-held-yet", extent.end() > self.held) {
             return Ok(Admitted::Held);
         }
-        let overlaps = extent.start < self.held || self.overlapping(extent).next().is_some();
-        if overlaps {
+        let apart = guard!("base-above-what-is-held", extent.start >= self.held)
+            && guard!("base-extents-apart", self.overlapping(extent).next().is_none());
+        if !apart {
             return Err(Violation::BaseOverlaps { extent });
         }
         if self.ahead.len() >= AHEAD_MAX {
@@ -234,7 +239,7 @@ impl BaseTarget {
         let before = self.held;
         while let Some(first) = self.ahead.first_entry().filter(|first| {
             let Ahead { extent, written } = *first.get();
-            written && extent.start == self.held
+            written && guard!("base-held-without-a-gap", extent.start == self.held)
         }) {
             self.held = first.remove().extent.end();
         }
@@ -249,7 +254,7 @@ impl BaseTarget {
     // Invariant: base-never-over-newer.
     #[must_use]
     pub fn is_writing(&self, extent: Extent) -> bool {
-        self.overlapping(extent).any(|ahead| !ahead.written)
+        !guard!("live-waits-for-base", self.overlapping(extent).all(|ahead| ahead.written))
     }
 
     /// The first block that isn't held.
@@ -283,7 +288,7 @@ impl BaseTarget {
 }
 
 /// What to do with base blocks that came.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Admitted {
     /// Write these runs home, then tell [`on_written`](BaseTarget::on_written). There may be none.
     Write {

@@ -14,7 +14,7 @@ const _: () = assert!(PAGE_BLOCKS == 64 * WORDS as u64, "a bit per block");
 type Page = Box<[u64; WORDS]>;
 
 /// A set of blocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct BlockSet {
     pages: BTreeMap<u64, Page>,
 }

@@ -9,7 +9,7 @@ use crate::messages::BeginPlan;
 use crate::plan::Decision;
 
 /// One thing to do. The table of [`session`](crate::session) says what each obliges to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// Open a link.
     Connect {
@@ -88,7 +88,7 @@ pub enum Effect {
 }
 
 /// What comes after a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Next {
     /// Another one.
     Retry {

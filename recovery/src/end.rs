@@ -9,7 +9,7 @@ use crate::messages::Refusal;
 use crate::plan::RefuseWhy;
 
 /// Why a session ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum End {
     /// It is void.
     Superseded {
@@ -49,7 +49,7 @@ pub enum End {
 }
 
 /// What a session may spend.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Budget {
     /// Time as a whole: the next session goes on where this one came to.
     Time,
@@ -122,7 +122,7 @@ impl fmt::Display for End {
 }
 
 /// What an end says of the next attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Outlook {
     /// Nothing that was learned counts any more.
     Afresh,

@@ -8,7 +8,7 @@ use crate::messages::Refusal;
 use crate::plan::Decision;
 
 /// One thing that happened.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Event {
     /// Time passed.
     Ticked,
@@ -29,7 +29,7 @@ pub enum Event {
 }
 
 /// What makes a session void.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Superseder {
     /// Another reign.
     Epoch,
@@ -55,7 +55,7 @@ impl Superseder {
 }
 
 /// What happened in a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum News {
     /// The link is open.
     Connected,

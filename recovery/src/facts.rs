@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bincode::{Decode, Encode};
+use seawall_wal::guard;
 use seawall_wal::names::{Crc, Epoch, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId};
 use seawall_wal::superblock::BaseState;
 
@@ -41,12 +42,21 @@ impl Facts {
     /// Whether they are a possible state of any disk.
     #[must_use]
     pub fn are_sound(&self, volume_blocks: u64) -> bool {
-        let ordered = self.log.start <= self.checkpoint && self.checkpoint <= self.log.end;
+        let ordered = guard!("facts-log-joins-home", self.log.start <= self.checkpoint)
+            && guard!("facts-home-within-log", self.checkpoint <= self.log.end);
         let base = match self.base {
             BaseState::Complete | BaseState::Blank => true,
-            BaseState::Rebuilding { cut, held, .. } => cut <= self.checkpoint && held <= volume_blocks,
+            BaseState::Rebuilding { cut, held, .. } => {
+                guard!("facts-cut-within-home", cut <= self.checkpoint)
+                    && guard!("facts-held-in-the-volume", held <= volume_blocks)
+            }
         };
-        ordered && base && lineage::covers(&self.lineage, self.log.end, self.tail_epoch)
+        ordered
+            && base
+            && guard!(
+                "facts-lineage-of-the-log",
+                lineage::covers(&self.lineage, self.log.end, self.tail_epoch)
+            )
     }
 }
 

@@ -2,13 +2,14 @@
 
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
+use seawall_wal::guard;
 use seawall_wal::names::{Lsn, LsnRange};
 
 use crate::end::{Budget, End};
 use crate::limits::Limits;
 
 /// How a feed goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Feed {
     /// The replica's log is on stable storage below here.
     pub durable: Lsn,
@@ -26,7 +27,7 @@ impl Feed {
     /// A sign of life, with a frontier.
     // Invariant: acked-never-past-log.
     pub(crate) fn on_acked(self, durable: Lsn, now: Instant, log: LsnRange) -> Result<Feed, Violation> {
-        if durable > log.end {
+        if !guard!("session-acked-within-log", durable <= log.end) {
             return Err(Violation::AckPastSent { acked: durable, sent: log.end });
         }
         let moved = durable > self.durable;
@@ -57,9 +58,12 @@ impl Feed {
 
     /// Why it ends now, if it does.
     pub(crate) fn overdue(&self, now: Instant, limits: &Limits) -> Option<End> {
-        if now >= self.heard.after(limits.silence) {
+        if !guard!("silence-ends", now < self.heard.after(limits.silence)) {
             Some(End::Silent)
-        } else if self.stuck.is_some_and(|since| now >= since.after(limits.no_progress)) {
+        } else if !guard!(
+            "standstill-ends",
+            self.stuck.is_none_or(|since| now < since.after(limits.no_progress))
+        ) {
             Some(End::BudgetSpent { budget: Budget::NoProgress })
         } else {
             None

@@ -30,7 +30,7 @@ pub const BASE_HOLES_MAX: u32 = 1 << 20;
 
 /// The primary's opening. A replica that takes it ends every older session, makes all that its log holds durable,
 /// remembers the epoch as its promise if that is higher, and only then answers with its facts.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Greet {
     /// The session that it opens.
     pub session: SessionId,
@@ -45,7 +45,7 @@ pub struct Greet {
 }
 
 /// What the replica is to make true of its log and its base.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub enum BeginPlan {
     /// Its log ends at `from` already.
     Feed {
@@ -96,7 +96,7 @@ impl BeginPlan {
 }
 
 /// The plan, and what the replica needs to make it true and to check it.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Begin {
     /// What to make true.
     pub plan: BeginPlan,
@@ -133,7 +133,7 @@ impl Begin {
 }
 
 /// The plan is true, durably.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Begun {
     /// Where the replica's log ends: [`BeginPlan::feed_from`].
     pub end: Lsn,
@@ -142,7 +142,7 @@ pub struct Begun {
 }
 
 /// Base blocks.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Base {
     /// Which blocks.
     pub extent: Extent,
@@ -153,7 +153,7 @@ pub struct Base {
 }
 
 /// What base blocks hold.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub enum BaseBody {
     /// Nothing: all of them are holes. There is no payload, and the extent has any length.
     Holes,
@@ -167,7 +167,7 @@ pub enum BaseBody {
 }
 
 /// A run of base blocks that are alike.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct BaseRun {
     /// Which blocks.
     pub extent: Extent,
@@ -235,14 +235,14 @@ impl Base {
 }
 
 /// How far the base is at home, not yet durably.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct BaseAck {
     /// The first block that is not held.
     pub held: u64,
 }
 
 /// All base blocks were sent, and are held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct BaseDone {
     /// None of them holds a record at or above here: with the log durable below it, the base is whole.
     pub frontier: Lsn,
@@ -250,7 +250,7 @@ pub struct BaseDone {
 
 /// The primary's digest, for the replica to compare with its own. If they are equal, the replica makes its base
 /// state complete, durably, before it answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct DigestAsk {
     /// The digest is of the volume's bytes with exactly the records below here. A replica computes its own when
     /// its settled frontier is there: it stops there on its way if it has to.
@@ -260,7 +260,7 @@ pub struct DigestAsk {
 }
 
 /// The replica's digest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Digest {
     /// As it was asked.
     pub at: Lsn,
@@ -269,7 +269,7 @@ pub struct Digest {
 }
 
 /// The replica does not do what it was asked. The session ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Refuse {
     /// The highest epoch that the replica promised. A primary below it steps down.
     pub promised: Epoch,
@@ -278,7 +278,7 @@ pub struct Refuse {
 }
 
 /// Why a replica refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub enum Refusal {
     /// It promised a higher epoch.
     Promised,

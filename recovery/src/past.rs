@@ -4,7 +4,7 @@ use crate::end::End;
 use crate::plan_facts::{PlanFacts, Trust};
 
 /// What a state remembers of earlier sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Past {
     /// Sessions in a row that came to nothing.
     pub attempts: u32,
@@ -15,7 +15,7 @@ pub struct Past {
 }
 
 /// An end that will repeat itself for the same facts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Setback {
     /// The end.
     pub end: End,

@@ -1,6 +1,7 @@
 //! How far a recovery session is.
 
 use seawall_sender::time::Instant;
+use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 
 use crate::end::{Budget, End};
@@ -10,7 +11,7 @@ use crate::messages::BeginPlan;
 use crate::plan::Decision;
 
 /// How far a session is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
     /// Waiting for the link.
     Connecting {
@@ -111,7 +112,7 @@ impl Phase {
 
     /// Why the session ends now, if it does.
     pub(crate) fn overdue(&self, now: Instant, limits: &Limits) -> Option<End> {
-        let late = |deadline, end| (now >= deadline).then_some(end);
+        let late = |deadline, end| (!guard!("deadline-ends", now < deadline)).then_some(end);
         match *self {
             Phase::Connecting { deadline }
             | Phase::Welcoming { deadline }

@@ -16,7 +16,7 @@ pub use crate::plan_facts::{Base, Fork, Identity, PlanFacts, Promise, Reach, Tai
 pub use crate::rule::Rule;
 
 /// What to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Plan {
     /// Nothing is missing and nothing is too much: feed it from `at` on.
     ZeroGap {
@@ -50,7 +50,7 @@ pub enum Plan {
 }
 
 /// What is kept of a rebuild that was broken off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Resume {
     /// Blocks below here are held.
     pub held: u64,
@@ -89,7 +89,7 @@ impl Plan {
 }
 
 /// Why a rebuild.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum RebuildWhy {
     /// The replica never held the volume.
     Blank,
@@ -124,7 +124,7 @@ impl RebuildWhy {
 }
 
 /// Why nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum RefuseWhy {
     /// The disk that answered is of another volume or replica.
     WrongIdentity,
@@ -153,7 +153,7 @@ impl RefuseWhy {
 }
 
 /// What was decided, and all that it depended on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Decision {
     /// What to do.
     pub plan: Plan,

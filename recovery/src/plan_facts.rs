@@ -1,5 +1,6 @@
 //! The few small facts that a plan depends on.
 
+use seawall_wal::guard;
 use seawall_wal::names::{LineageRow, Lsn};
 use seawall_wal::superblock::BaseState;
 
@@ -7,7 +8,7 @@ use crate::facts::{Facts, Ours};
 use crate::lineage;
 
 /// Whose disk answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Identity {
     /// The volume and replica that were wanted.
     Wanted,
@@ -16,7 +17,7 @@ pub enum Identity {
 }
 
 /// Whether the facts can be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Told {
     /// They can.
     Sound,
@@ -25,7 +26,7 @@ pub enum Told {
 }
 
 /// What the replica promised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Promise {
     /// No higher epoch than ours.
     Reached,
@@ -34,7 +35,7 @@ pub enum Promise {
 }
 
 /// What earlier sessions of this reign showed of the replica's bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Trust {
     /// Nothing bad.
     #[default]
@@ -46,7 +47,7 @@ pub enum Trust {
 }
 
 /// What its home area is worth to us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Base {
     /// Everything below its checkpoint.
     Complete,
@@ -61,7 +62,7 @@ pub enum Base {
 }
 
 /// How its log ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Tail {
     /// Where ours does, with the same record.
     Equal,
@@ -76,7 +77,7 @@ pub enum Tail {
 }
 
 /// Where the histories part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Fork {
     /// At or above its checkpoint: a cut never touches its home area.
     AtOrAboveHome,
@@ -85,7 +86,7 @@ pub enum Fork {
 }
 
 /// How far back our log goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reach {
     /// To where the histories part, or further.
     Held,
@@ -94,7 +95,7 @@ pub enum Reach {
 }
 
 /// All that a plan depends on. Two handshakes with the same of these get the same rule.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PlanFacts {
     /// Whose disk answered.
     pub identity: Identity,
@@ -117,18 +118,31 @@ pub struct PlanFacts {
 impl PlanFacts {
     /// The few things that matter of what both sides know. `fork` is where their histories part.
     pub(crate) fn reduce(ours: &Ours<'_>, theirs: &Facts, trust: Trust, fork: Lsn) -> PlanFacts {
-        let wanted = theirs.volume == ours.volume && theirs.replica == ours.peer;
-        let sound =
-            theirs.are_sound(ours.volume_blocks) && !lineage::contradict(ours.lineage, &theirs.lineage);
+        let wanted = guard!("plan-of-the-volume", theirs.volume == ours.volume)
+            && guard!("plan-of-the-replica", theirs.replica == ours.peer);
+        let sound = theirs.are_sound(ours.volume_blocks)
+            && guard!("plan-lineages-agree", !lineage::contradict(ours.lineage, &theirs.lineage));
         PlanFacts {
             identity: if wanted { Identity::Wanted } else { Identity::Foreign },
             told: if sound { Told::Sound } else { Told::Absurd },
-            promise: if theirs.promised > ours.epoch { Promise::Above } else { Promise::Reached },
-            trust,
+            promise: if guard!("plan-promise-reached", theirs.promised <= ours.epoch) {
+                Promise::Reached
+            } else {
+                Promise::Above
+            },
+            trust: if guard!("plan-trust-kept", trust == Trust::Full) { Trust::Full } else { trust },
             base: Base::of(ours, theirs),
             tail: Tail::of(ours, theirs, fork),
-            fork: if fork >= theirs.checkpoint { Fork::AtOrAboveHome } else { Fork::BelowHome },
-            reach: if ours.log.start <= fork { Reach::Held } else { Reach::Gone },
+            fork: if guard!("plan-fork-above-home", fork >= theirs.checkpoint) {
+                Fork::AtOrAboveHome
+            } else {
+                Fork::BelowHome
+            },
+            reach: if guard!("plan-log-reaches-fork", ours.log.start <= fork) {
+                Reach::Held
+            } else {
+                Reach::Gone
+            },
         }
     }
 
@@ -151,9 +165,9 @@ impl Base {
             BaseState::Complete => Base::Complete,
             BaseState::Blank => Base::Blank,
             BaseState::Rebuilding { cut, lineage: row, .. } => {
-                if !is_ours(ours, cut, row) {
+                if !guard!("plan-base-of-our-history", is_ours(ours, cut, row)) {
                     Base::Stray
-                } else if theirs.checkpoint > ours.settled {
+                } else if !guard!("plan-base-is-settled", theirs.checkpoint <= ours.settled) {
                     Base::Early
                 } else {
                     Base::Resumable
@@ -171,7 +185,10 @@ fn is_ours(ours: &Ours<'_>, cut: Lsn, row: LineageRow) -> bool {
 impl Tail {
     fn of(ours: &Ours<'_>, theirs: &Facts, fork: Lsn) -> Tail {
         if fork == theirs.log.end {
-            let differs = (ours.chain_at)(fork).is_some_and(|chain| chain != theirs.tail_chain);
+            let differs = !guard!(
+                "plan-tails-agree",
+                (ours.chain_at)(fork).is_none_or(|chain| chain == theirs.tail_chain)
+            );
             match (differs, fork == ours.log.end) {
                 (true, _) => Tail::Contradicts,
                 (false, true) => Tail::Equal,

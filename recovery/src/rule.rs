@@ -1,5 +1,6 @@
 //! The table of rules that choose a plan.
 
+use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 use seawall_wal::superblock::BaseState;
 
@@ -8,7 +9,7 @@ use crate::plan::{Plan, RebuildWhy, RefuseWhy, Resume};
 use crate::plan_facts::{Base, Fork, Identity, PlanFacts, Promise, Reach, Tail, Told, Trust};
 
 /// A rule of the table.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Rule {
     /// Another disk answers at this address.
     ForeignDisk,
@@ -102,7 +103,8 @@ impl Rule {
         let admitted = facts.identity == Identity::Wanted && facts.told == Told::Sound;
         let subject = admitted && facts.promise == Promise::Reached;
         // What would be lost for good if we had our way.
-        let outranked = base != Base::Blank && tail == Tail::Ahead && fork == Fork::BelowHome;
+        let outranked = base != Base::Blank
+            && !guard!("plan-keeps-what-is-ahead", tail != Tail::Ahead || fork != Fork::BelowHome);
         let trusted = subject && base != Base::Blank && facts.trust == Trust::Full && !outranked;
         let useful = trusted && matches!(base, Base::Complete | Base::Resumable);
         let sharing = useful && tail != Tail::Contradicts && fork == Fork::AtOrAboveHome;

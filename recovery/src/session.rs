@@ -48,6 +48,7 @@ use alloc::vec::Vec;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
+use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 
 use crate::backoff;
@@ -65,7 +66,7 @@ pub use crate::past::{Past, Setback};
 pub use crate::phase::Phase;
 
 /// All that the primary knows of the recovery of one replica.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// No session; the next one is due.
     Idle {
@@ -88,7 +89,7 @@ pub enum State {
 }
 
 /// A session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Live {
     /// Its name.
     pub session: SessionId,
@@ -169,7 +170,9 @@ impl State {
     ) -> Result<State, Violation> {
         use {Event as E, State as S};
         Ok(match (self, event) {
-            (S::Idle { past, due } | S::Parked { past, due, .. }, E::Ticked) if now >= due => {
+            (S::Idle { past, due } | S::Parked { past, due, .. }, E::Ticked)
+                if guard!("session-waits-until-due", now >= due) =>
+            {
                 connect(past, now, context, out)
             }
             (S::Idle { .. } | S::Parked { .. }, E::Ticked) => self,
@@ -195,7 +198,9 @@ impl State {
             (S::Idle { .. } | S::Parked { .. }, E::Session { session: found, .. }) => {
                 return Err(Violation::StaleSession { current: SessionId::NONE, found });
             }
-            (S::Live(live), E::Session { session: found, .. }) if found != live.session => {
+            (S::Live(live), E::Session { session: found, .. })
+                if !guard!("session-hears-itself", found == live.session) =>
+            {
                 return Err(Violation::StaleSession { current: live.session, found });
             }
             (S::Live(live), E::Session { news, .. }) => live.on_news(now, news, context, out)?,
@@ -292,7 +297,7 @@ impl Live {
 
             (P::CatchingUp { feed, target, deadline }, N::Acked { durable }) => {
                 let feed = feed.on_acked(durable, now, context.log)?;
-                if feed.durable >= target {
+                if guard!("catch-up-reaches-its-target", feed.durable >= target) {
                     self.synced(now, feed, context, out)
                 } else {
                     self.at(P::CatchingUp { feed, target, deadline })
@@ -313,7 +318,7 @@ impl Live {
             }
             // The last answer of the base, said twice.
             (P::Closing { .. } | P::Comparing { .. }, N::BaseAcked { held })
-                if held == context.volume_blocks =>
+                if guard!("last-base-answer-is-the-last", held == context.volume_blocks) =>
             {
                 State::Live(self)
             }
@@ -321,11 +326,13 @@ impl Live {
                 let feed = feed.on_acked(durable, now, context.log)?.but_stuck(None);
                 self.at(P::Comparing { feed, deadline })
             }
-            (P::Comparing { feed, .. }, N::DigestCompared { equal: true }) => {
+            (P::Comparing { feed, .. }, N::DigestCompared { equal })
+                if guard!("digests-are-equal", equal) =>
+            {
                 let target = context.log.end;
                 self.catch_up(now, feed.moved(now), target, context, out)
             }
-            (P::Comparing { .. }, N::DigestCompared { equal: false }) => {
+            (P::Comparing { .. }, N::DigestCompared { .. }) => {
                 self.end(now, End::DigestDiffered, None, context, out)
             }
             (P::InSync { feed, since }, N::Acked { durable }) => {
@@ -406,7 +413,7 @@ impl Live {
         let facts = Some(decision.facts);
         let target = match decision.plan {
             Plan::Refuse { why } => return self.end(now, End::Refused { why }, facts, context, out),
-            Plan::Rebuild { .. } if !context.rebuild_allowed => {
+            Plan::Rebuild { .. } if !guard!("rebuild-has-its-turn", context.rebuild_allowed) => {
                 return self.end(now, End::Deferred, facts, context, out);
             }
             Plan::ZeroGap { at } => at,
@@ -451,7 +458,7 @@ impl Live {
         context: &Context<'_>,
         out: &mut Vec<Effect>,
     ) -> State {
-        if held < context.volume_blocks {
+        if !guard!("base-is-whole", held >= context.volume_blocks) {
             return self.at(Phase::Copying { feed, held });
         }
         // No base block was read after this moment, so none holds a record that isn't settled now.
@@ -468,7 +475,7 @@ impl Live {
         context: &Context<'_>,
         out: &mut Vec<Effect>,
     ) -> State {
-        if feed.durable < frontier {
+        if !guard!("base-is-closed", feed.durable >= frontier) {
             return self.at(Phase::Closing { feed, frontier });
         }
         out.push(Effect::AskDigest { session: self.session, frontier });
@@ -484,7 +491,7 @@ impl Live {
         context: &Context<'_>,
         out: &mut Vec<Effect>,
     ) -> State {
-        if feed.durable >= target {
+        if guard!("catch-up-has-a-gap", feed.durable >= target) {
             return self.synced(now, feed, context, out);
         }
         self.at(Phase::CatchingUp { feed, target, deadline: now.after(context.limits.catch_up) })
@@ -511,7 +518,7 @@ impl Live {
         let steady = match phase {
             Phase::InSync { since, .. } => {
                 out.push(Effect::CountVote { session, counts: false });
-                now >= since.after(limits.steady)
+                guard!("steady-before-forgiven", now >= since.after(limits.steady))
             }
             Phase::Connecting { .. }
             | Phase::Welcoming { .. }
@@ -545,10 +552,10 @@ impl Live {
             Outlook::Same => {
                 let setback = Setback { end, facts };
                 let past = Past { setback: Some(setback), ..failed };
-                if failed.setback == Some(setback) {
-                    State::Parked { past, setback, due: now.after(limits.parked) }
-                } else {
+                if guard!("setback-twice-parks", failed.setback != Some(setback)) {
                     State::Idle { past, due: again }
+                } else {
+                    State::Parked { past, setback, due: now.after(limits.parked) }
                 }
             }
         };
@@ -565,22 +572,22 @@ impl Live {
 /// Whether the replica begins where the plan says.
 fn check_begun(plan: BeginPlan, end: Lsn, held: u64, volume_blocks: u64) -> Result<(), Violation> {
     let expected = plan.feed_from();
-    if end != expected {
+    if !guard!("begun-where-told", end == expected) {
         return Err(Violation::BegunElsewhere { expected, found: end });
     }
     let wanted = plan.base_from().unwrap_or(volume_blocks);
     check_held(wanted, held, volume_blocks)?;
-    if held > wanted {
+    if !guard!("begun-holds-no-more", held <= wanted) {
         return Err(Violation::BasePastSent { held, sent: wanted });
     }
     Ok(())
 }
 
 fn check_held(before: u64, after: u64, volume_blocks: u64) -> Result<(), Violation> {
-    if after < before {
+    if !guard!("base-never-moves-back", after >= before) {
         return Err(Violation::BaseMovedBack { before, after });
     }
-    if after > volume_blocks {
+    if !guard!("base-in-the-volume", after <= volume_blocks) {
         return Err(Violation::BasePastSent { held: after, sent: volume_blocks });
     }
     Ok(())

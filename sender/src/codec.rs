@@ -19,7 +19,7 @@ const CONFIG: Configuration<LittleEndian, Fixint, Limit<LIMIT>> =
     config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>();
 
 /// Why bytes are not the message that they should be.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CodecError {
     /// They end within the message.
     Truncated,

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 use seawall_wal::record::RecordHeader;
 
@@ -19,7 +20,7 @@ pub const PULSE_BYTES: usize = 32;
 pub const PULSE_ACK_BYTES: usize = 8 + ACK_BYTES;
 
 /// How far a replica is, as four frontiers: `home <= durable <= written <= received`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Frontiers {
     /// Below it, records are in the replica's memory.
     pub received: Lsn,
@@ -35,7 +36,7 @@ pub struct Frontiers {
 pub type Ack = Frontiers;
 
 /// The meta part of an `Append`. The record's body is the payload.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Append {
     /// Below it, records are durable on the commit quorum.
     pub settled: Lsn,
@@ -44,7 +45,7 @@ pub struct Append {
 }
 
 /// The meta part of a `Pulse`: the primary lives, and asks whether it still reigns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Pulse {
     /// Counts the pulses of this reign. What an answer confirms is what held when this one was sent.
     pub seq: u64,
@@ -57,7 +58,7 @@ pub struct Pulse {
 }
 
 /// The meta part of a `PulseAck`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PulseAck {
     /// Of the pulse that it answers.
     pub seq: u64,
@@ -74,11 +75,10 @@ impl Frontiers {
 
     /// Whether they contradict each other.
     pub fn check(&self) -> Result<(), Violation> {
-        if self.home <= self.durable && self.durable <= self.written && self.written <= self.received {
-            Ok(())
-        } else {
-            Err(Violation::FrontiersDisordered { found: *self })
-        }
+        let ordered = guard!("frontiers-home-in-durable", self.home <= self.durable)
+            && guard!("frontiers-durable-in-written", self.durable <= self.written)
+            && guard!("frontiers-written-in-received", self.written <= self.received);
+        if ordered { Ok(()) } else { Err(Violation::FrontiersDisordered { found: *self }) }
     }
 
     /// Whether any of them is below the same one of `earlier`.

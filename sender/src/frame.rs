@@ -135,7 +135,7 @@ impl fmt::Display for Kind {
 }
 
 /// A frame's header, judged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FrameHeader {
     /// Of the protocol.
     pub version: u16,
@@ -156,7 +156,7 @@ pub struct FrameHeader {
 }
 
 /// How much follows a frame's header on the wire, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lengths {
     /// Of the meta part, which comes first.
     pub meta: usize,
@@ -165,7 +165,7 @@ pub struct Lengths {
 }
 
 /// A whole frame but for its payload.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Frame {
     /// Its header.
     pub header: FrameHeader,

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bincode::{Decode, Encode};
+use seawall_wal::guard;
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
 
 use crate::frame::{VERSION_MAX, VERSION_MIN};
@@ -21,7 +22,7 @@ const _: () = assert!(
 );
 
 /// The first message of a connection, from whoever opened it.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Hello {
     /// The oldest version that its sender speaks.
     pub version_min: u16,
@@ -40,7 +41,7 @@ pub struct Hello {
 }
 
 /// The answer to a [`Hello`] that was found good.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Welcome {
     /// The version that this connection speaks from now on.
     pub version: u16,
@@ -51,14 +52,14 @@ pub struct Welcome {
 }
 
 /// The last message of a connection, sent when there is still somebody to hear it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct Farewell {
     /// Why the connection ends.
     pub why: Parting,
 }
 
 /// Why a connection ends. Variants are only ever added at the end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub enum Parting {
     /// The sender of this message shuts down.
     ShuttingDown,
@@ -73,7 +74,7 @@ pub enum Parting {
 }
 
 /// What does not fit between two ends, with both values. Variants are only ever added at the end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub enum Mismatch {
     /// No version that both speak.
     Version {
@@ -147,7 +148,7 @@ impl fmt::Display for Mismatch {
 impl core::error::Error for Mismatch {}
 
 /// What one end of a connection is: what its own superblock says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Identity {
     /// The volume.
     pub volume: VolumeId,
@@ -186,7 +187,9 @@ pub fn negotiate(hello: &Hello) -> Result<u16, Mismatch> {
     let newest = hello.version_max.min(VERSION_MAX);
     let oldest = hello.version_min.max(VERSION_MIN);
     // Both ranges must be ranges, too: theirs is a peer's word.
-    if hello.version_min <= hello.version_max && oldest <= newest {
+    if guard!("hello-versions-are-a-range", hello.version_min <= hello.version_max)
+        && guard!("hello-versions-meet", oldest <= newest)
+    {
         return Ok(newest);
     }
     Err(Mismatch::Version {
@@ -202,13 +205,13 @@ pub fn negotiate(hello: &Hello) -> Result<u16, Mismatch> {
 pub fn check_hello(us: &Identity, volume: VolumeId, hello: &Hello) -> Result<u16, Mismatch> {
     let version = negotiate(hello)?;
     check_volume(us, volume)?;
-    if hello.to != us.replica {
+    if !guard!("hello-wants-us", hello.to == us.replica) {
         return Err(Mismatch::Replica { wanted: hello.to, found: us.replica });
     }
-    if hello.block_bytes != BLOCK_BYTES {
+    if !guard!("hello-block-bytes", hello.block_bytes == BLOCK_BYTES) {
         return Err(Mismatch::BlockBytes { ours: BLOCK_BYTES, theirs: hello.block_bytes });
     }
-    if hello.volume_blocks != us.volume_blocks {
+    if !guard!("hello-volume-blocks", hello.volume_blocks == us.volume_blocks) {
         return Err(Mismatch::VolumeBlocks { ours: us.volume_blocks, theirs: hello.volume_blocks });
     }
     check_auth(&hello.auth)?;
@@ -222,7 +225,7 @@ pub fn check_welcome(
     volume: VolumeId,
     welcome: &Welcome,
 ) -> Result<u16, Mismatch> {
-    if !(VERSION_MIN..=VERSION_MAX).contains(&welcome.version) {
+    if !guard!("welcome-version", (VERSION_MIN..=VERSION_MAX).contains(&welcome.version)) {
         return Err(Mismatch::Version {
             ours_min: VERSION_MIN,
             ours_max: VERSION_MAX,
@@ -232,7 +235,7 @@ pub fn check_welcome(
     }
     check_volume(us, volume)?;
     // Invariant: identity-outlives-address. Who is there is what its disk says, not where it was found.
-    if welcome.replica != wanted {
+    if !guard!("welcome-of-the-wanted", welcome.replica == wanted) {
         return Err(Mismatch::Replica { wanted, found: welcome.replica });
     }
     check_auth(&welcome.auth)?;
@@ -240,12 +243,16 @@ pub fn check_welcome(
 }
 
 fn check_volume(us: &Identity, volume: VolumeId) -> Result<(), Mismatch> {
-    if volume == us.volume { Ok(()) } else { Err(Mismatch::Volume { ours: us.volume, theirs: volume }) }
+    if guard!("greeting-of-the-volume", volume == us.volume) {
+        Ok(())
+    } else {
+        Err(Mismatch::Volume { ours: us.volume, theirs: volume })
+    }
 }
 
 fn check_auth(auth: &[u8]) -> Result<(), Mismatch> {
     match auth.len() as u64 {
-        0 => Ok(()),
+        theirs if guard!("greeting-without-authentication", theirs == 0) => Ok(()),
         theirs => Err(Mismatch::Authentication { ours: 0, theirs }),
     }
 }

@@ -1,6 +1,7 @@
 //! What a replica keeps of its feed: which record comes next, and what it has to continue. It admits the one
 //! record that is next, whole and unbroken, or names what is wrong.
 
+use seawall_wal::guard;
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
@@ -8,7 +9,7 @@ use crate::session_id::SessionId;
 use crate::violation::Violation;
 
 /// The replica's side of its feed, for one session.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Receiver {
     session: SessionId,
     epoch: Epoch,
@@ -57,10 +58,10 @@ impl Receiver {
     /// Whether a message of this epoch and session belongs to the feed.
     pub fn check_session(&self, frame_epoch: Epoch, session: SessionId) -> Result<(), Violation> {
         // Invariant: stale-session-changes-nothing.
-        if session != self.session {
+        if !guard!("receiver-hears-its-session", session == self.session) {
             return Err(Violation::StaleSession { current: self.session, found: session });
         }
-        if frame_epoch != self.epoch {
+        if !guard!("receiver-hears-its-epoch", frame_epoch == self.epoch) {
             return Err(Violation::WrongEpoch { expected: self.epoch, found: frame_epoch });
         }
         Ok(())
@@ -77,7 +78,7 @@ impl Receiver {
         volume: VolumeId,
     ) -> Result<(), Violation> {
         self.check_session(frame_epoch, session)?;
-        if record.volume != volume {
+        if !guard!("record-of-the-volume", record.volume == volume) {
             return Err(Violation::WrongVolume { expected: volume, found: record.volume });
         }
         self.check_place(record)?;
@@ -93,21 +94,24 @@ impl Receiver {
     fn check_place(&self, record: &RecordHeader) -> Result<(), Violation> {
         let lsn = record.lsn;
         // Invariant: log-is-dense.
-        if lsn != self.received {
+        if !guard!("record-is-next", lsn == self.received) {
             return Err(Violation::Hole { expected: self.received, found: lsn });
         }
-        if record.chain != self.chain {
+        if !guard!("record-continues-the-chain", record.chain == self.chain) {
             return Err(Violation::ChainBroken { lsn, expected: self.chain, found: record.chain });
         }
         let (last, found) = (self.last_epoch, record.epoch);
-        if found < last {
+        if !guard!("record-epoch-never-falls", found >= last) {
             return Err(Violation::EpochFell { lsn, last, found });
         }
-        if found > self.epoch {
+        if !guard!("record-epoch-not-ahead", found <= self.epoch) {
             return Err(Violation::EpochAhead { lsn, session: self.epoch, found });
         }
         // Invariant: one-primary-per-epoch. A reign begins with its epoch-start record, once.
-        if (found > last) != (record.kind == Kind::EpochStart) {
+        let begins = record.kind == Kind::EpochStart;
+        if !guard!("reign-begins-with-its-start", begins || found <= last)
+            || !guard!("reign-begins-once", found > last || !begins)
+        {
             return Err(Violation::EpochStartMisplaced { lsn, last, found });
         }
         Ok(())
@@ -127,11 +131,13 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
             check_extent(&record.extent, volume_blocks)?;
             0
         }
-        Kind::EpochStart => 0,
-        kind @ Kind::Padding => return Err(Violation::KindNotSent { lsn, kind }),
+        kind @ Kind::Padding if !guard!("padding-never-travels", kind != Kind::Padding) => {
+            return Err(Violation::KindNotSent { lsn, kind });
+        }
+        Kind::EpochStart | Kind::Padding => 0,
     };
     match record.body.len() {
-        found if found == expected => Ok(()),
+        found if guard!("body-of-its-extent", found == expected) => Ok(()),
         found => Err(Violation::BodyShape { lsn, expected, found }),
     }
 }
@@ -140,7 +146,12 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
 /// peer names before anything else is: its end may not even be a number.
 pub fn check_extent(extent: &Extent, volume_blocks: u64) -> Result<(), Violation> {
     match extent.start.checked_add(u64::from(extent.blocks)) {
-        Some(end) if end <= volume_blocks && !extent.is_empty() => Ok(()),
+        Some(end)
+            if guard!("extent-in-the-volume", end <= volume_blocks)
+                && guard!("extent-not-empty", !extent.is_empty()) =>
+        {
+            Ok(())
+        }
         Some(_) | None => Err(Violation::ExtentOutside { extent: *extent, volume_blocks }),
     }
 }
@@ -152,10 +163,10 @@ pub fn check_payload(record: &RecordHeader, payload_crcs: &[Crc]) -> Result<(), 
 
 /// Whether the blocks that came have the checksums that the message names, one for one.
 pub fn check_blocks(named: &[Crc], came: &[Crc]) -> Result<(), Violation> {
-    if named.len() != came.len() {
+    if !guard!("payload-has-all-blocks", named.len() == came.len()) {
         return Err(Violation::PayloadBlocks { expected: named.len(), found: came.len() });
     }
-    match named.iter().zip(came).position(|(named, came)| named != came) {
+    match named.iter().zip(came).position(|(named, came)| !guard!("payload-as-named", named == came)) {
         None => Ok(()),
         Some(block) => Err(Violation::PayloadCorrupt { block, expected: named[block], found: came[block] }),
     }

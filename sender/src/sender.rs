@@ -1,6 +1,7 @@
 //! What the primary keeps for one replica, for as long as that replica is a member: how far it is, and what is
 //! on its way to it. Reconnects, new addresses and reassignment end sessions, never the sender.
 
+use seawall_wal::guard;
 use seawall_wal::names::{Lsn, ReplicaId};
 
 use crate::feed::Ack;
@@ -11,7 +12,7 @@ use crate::window::Window;
 pub use crate::window::{APPEND_BYTES_MAX, Limits};
 
 /// Whether records flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// No session: nothing is sent, no answer counts.
     Idle,
@@ -25,7 +26,7 @@ pub enum State {
 }
 
 /// Which of the frontiers that writes wait for an answer moved.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Moved {
     /// More is in the replica's log.
     pub written: bool,
@@ -34,7 +35,7 @@ pub struct Moved {
 }
 
 /// The primary's side of one replica's feed.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Sender {
     replica: ReplicaId,
     state: State,
@@ -151,7 +152,9 @@ impl Sender {
     /// The session is over: what is in flight counts for nothing, what was answered for is remembered.
     pub fn end(&mut self, session: SessionId) {
         match self.state {
-            State::Feeding { session: current, .. } if current == session => {
+            State::Feeding { session: current, .. }
+                if guard!("sender-ends-its-session", current == session) =>
+            {
                 self.window.reset(self.frontiers.durable);
                 self.state = State::Idle;
             }
@@ -177,7 +180,9 @@ impl Sender {
     /// The replica answered. `log_end` is the end of the primary's log.
     pub fn on_acked(&mut self, session: SessionId, ack: Ack, log_end: Lsn) -> Result<Moved, Violation> {
         match self.state {
-            State::Feeding { session: current, next } if current == session => {
+            State::Feeding { session: current, next }
+                if guard!("sender-hears-its-session", current == session) =>
+            {
                 // Invariant: acked-never-past-log. What was sent came from the log.
                 assert!(next <= log_end, "sent below {next}, log ends at {log_end}");
                 self.check_ack(&ack, next)?;
@@ -202,10 +207,10 @@ impl Sender {
     fn check_ack(&self, ack: &Ack, sent: Lsn) -> Result<(), Violation> {
         ack.check()?;
         // Invariant: acked-never-past-log.
-        if ack.received > sent {
+        if !guard!("ack-within-sent", ack.received <= sent) {
             return Err(Violation::AckPastSent { acked: ack.received, sent });
         }
-        if ack.moved_back_from(&self.frontiers) {
+        if !guard!("ack-never-moves-back", !ack.moved_back_from(&self.frontiers)) {
             return Err(Violation::AckMovedBack { before: self.frontiers, after: *ack });
         }
         Ok(())

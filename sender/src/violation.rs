@@ -13,7 +13,7 @@ use crate::greeting::Mismatch;
 use crate::session_id::SessionId;
 
 /// What a peer did wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Violation {
     /// A frame does not begin as frames do.
     BadMagic {

@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 
+use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 use seawall_wal::record::WIRE_BYTES_MAX;
 
@@ -14,7 +15,7 @@ pub const APPEND_BYTES_MAX: u32 =
     (FRAME_BYTES + APPEND_PREFIX_BYTES + WIRE_BYTES_MAX) as u32 + PAYLOAD_BYTES_MAX;
 
 /// The bounds of a window.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
     /// Most records in flight; at least 1.
     pub window_records: u64,
@@ -24,7 +25,7 @@ pub struct Limits {
 }
 
 /// Records that were sent and of which the replica has not yet said that they are in its log.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Window {
     limits: Limits,
     /// The oldest record in flight; the next to be sent if there is none.
@@ -58,8 +59,8 @@ impl Window {
     }
 
     pub(crate) fn has_room(&self, bytes: u32) -> bool {
-        self.records() < self.limits.window_records
-            && self.bytes + u64::from(bytes) <= self.limits.window_bytes
+        guard!("window-records", self.records() < self.limits.window_records)
+            && guard!("window-bytes", self.bytes + u64::from(bytes) <= self.limits.window_bytes)
     }
 
     pub(crate) fn on_sent(&mut self, bytes: u32) {

@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod crc;
 pub mod geometry;
+pub mod guard;
 mod index;
 pub mod label;
 pub mod log;

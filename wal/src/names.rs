@@ -155,7 +155,7 @@ impl fmt::Debug for Lsn {
 }
 
 /// Records from `start` up to, not including, `end`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Encode, Decode)]
 pub struct LsnRange {
     /// The first record.
     pub start: Lsn,
@@ -190,7 +190,7 @@ impl LsnRange {
 }
 
 /// One row of a volume's history: from `first` on, the log was written in `epoch`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Encode, Decode)]
 pub struct LineageRow {
     /// The reign.
     pub epoch: Epoch,

@@ -70,7 +70,7 @@ impl Kind {
 }
 
 /// What a replica knew locally when it wrote a record; not covered by the chain, not replicated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Trailer {
     /// The frontier known to be durable in this log: everything below it was on stable storage.
     pub durable_before: Lsn,
@@ -79,7 +79,7 @@ pub struct Trailer {
 }
 
 /// The replicated part of a record's header.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RecordHeader {
     /// Whose log it belongs to.
     pub volume: VolumeId,
@@ -98,7 +98,7 @@ pub struct RecordHeader {
 }
 
 /// Why bytes are no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RecordError {
     /// They don't begin with [`MAGIC`].
     Magic {

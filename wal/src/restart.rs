@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use crate::guard;
 use crate::log::Log;
 use crate::names::{Lsn, VolumeId};
 use crate::record::Kind;
@@ -216,12 +217,12 @@ impl Restart {
         let facts = Facts {
             clean: match self.clean {
                 None => Clean::Unmarked,
-                Some(mark) if end < mark.end => Clean::Missed,
+                Some(mark) if !guard!("restart-reaches-the-mark", end >= mark.end) => Clean::Missed,
                 Some(mark) if end == mark.end => Clean::Met,
                 Some(_) => Clean::Passed,
             },
-            floor_missing: end < floor,
-            proven: proof.is_some(),
+            floor_missing: !guard!("restart-reaches-the-floor", end >= floor),
+            proven: !guard!("restart-proof-is-heard", proof.is_none()),
             strays: self.strays > 0,
         };
         let rule = RestartRule::ALL.into_iter().find(|rule| rule.fires(facts)).expect("one rule fires");
@@ -243,8 +244,11 @@ impl Restart {
     fn on_found(&mut self, found: &Found) {
         let Found { header, trailer, .. } = found;
         let void = self.cut.is_some_and(|cut| header.lsn >= cut.lsn && trailer.generation < cut.generation);
-        let foreign = header.volume != self.volume || header.kind == Kind::Padding;
-        if foreign || void || trailer.durable_before > header.lsn {
+        let counts = guard!("restart-of-the-volume", header.volume == self.volume)
+            && header.kind != Kind::Padding
+            && guard!("restart-cut-is-void", !void)
+            && guard!("restart-states-its-past", trailer.durable_before <= header.lsn);
+        if !counts {
             return;
         }
         if self.follows(found) && self.log.push(header).is_ok() {
@@ -253,10 +257,10 @@ impl Restart {
         }
         // A record that was followed proves that there was a cut at or below it, even if the superblock copy that
         // knew of the cut is lost.
-        if trailer.generation < self.generation {
+        if !guard!("restart-older-cuts-prove-nothing", trailer.generation >= self.generation) {
             return;
         }
-        if header.lsn >= self.log.end() {
+        if !guard!("restart-strays-are-told", header.lsn < self.log.end()) {
             self.strays += 1;
             let stated = (trailer.durable_before, header.lsn);
             self.stated_durable = self.stated_durable.max(Some(stated));
@@ -266,12 +270,15 @@ impl Restart {
     /// Whether it is the next record of the log, at the place where that must be.
     fn follows(&self, found: &Found) -> bool {
         let Found { offset, header, trailer, body_ok } = found;
-        *body_ok
-            && header.lsn == self.log.end()
-            && header.chain == self.log.tail_chain()
-            && header.epoch >= self.log.tail_epoch()
-            && trailer.generation >= self.generation
-            && header.extent.end() <= self.volume_blocks
-            && *offset == self.log.place(header.disk_bytes(self.unit_bytes))
+        guard!("restart-body-is-whole", *body_ok)
+            && guard!("restart-record-is-next", header.lsn == self.log.end())
+            && guard!("restart-chain-continues", header.chain == self.log.tail_chain())
+            && guard!("restart-epoch-never-falls", header.epoch >= self.log.tail_epoch())
+            && guard!("restart-generation-never-falls", trailer.generation >= self.generation)
+            && guard!("restart-extent-in-the-volume", header.extent.end() <= self.volume_blocks)
+            && guard!(
+                "restart-record-in-its-place",
+                *offset == self.log.place(header.disk_bytes(self.unit_bytes))
+            )
     }
 }

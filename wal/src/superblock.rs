@@ -11,6 +11,7 @@ use bincode::{Decode, Encode};
 
 use crate::geometry::Geometry;
 pub use crate::geometry::{SUPER_SLOT_BYTES, Slot};
+use crate::guard;
 use crate::log::Position;
 use crate::names::{COUNT_MAX, Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
 pub use crate::sealed::Unreadable;
@@ -161,19 +162,23 @@ impl Superblock {
     /// and every number can be counted on from.
     fn is_sound(&self) -> bool {
         let offset = self.log_start.offset;
-        let place = self.geometry.check().is_ok()
-            && offset < self.geometry.log_bytes
-            && offset.is_multiple_of(u64::from(self.geometry.unit_bytes));
+        let place = guard!("superblock-geometry", self.geometry.check().is_ok())
+            && guard!("superblock-log-in-the-ring", offset < self.geometry.log_bytes)
+            && guard!("superblock-log-at-a-unit", offset.is_multiple_of(u64::from(self.geometry.unit_bytes)));
         let held = match self.base {
             BaseState::Complete | BaseState::Blank => 0,
             BaseState::Rebuilding { held, .. } => held,
         };
+        let numbers = [self.sequence, self.checkpoint_number, self.table.generation];
         place
-            && self.checkpoint <= self.settled
-            && self.is_bounded()
-            && [self.sequence, self.checkpoint_number, self.table.generation].iter().all(|n| *n <= COUNT_MAX)
-            && [self.generation(), self.boots].iter().all(|n| *n < u32::MAX)
-            && held <= self.geometry.volume_blocks
+            && guard!("superblock-home-is-settled", self.checkpoint <= self.settled)
+            && guard!("superblock-lists-fit", self.is_bounded())
+            && guard!("superblock-numbers-go-on", numbers.iter().all(|n| *n <= COUNT_MAX))
+            && guard!(
+                "superblock-counts-go-on",
+                [self.generation(), self.boots].iter().all(|n| *n < u32::MAX)
+            )
+            && guard!("superblock-held-in-the-volume", held <= self.geometry.volume_blocks)
     }
 
     /// What a slot holds; `bytes` are all of the slot.
@@ -289,16 +294,16 @@ pub fn choose(a: SlotState, b: SlotState) -> (ChoiceRule, Choice) {
 
 fn newest(a: Box<Superblock>, b: Box<Superblock>) -> (ChoiceRule, Choice) {
     let identity = |s: &Superblock| (s.volume, s.replica, s.geometry);
-    if identity(&a) != identity(&b) {
+    if !guard!("copies-of-one-replica", identity(&a) == identity(&b)) {
         return (ChoiceRule::Strangers, Choice::Refuse);
     }
     if a.sequence == b.sequence {
-        return if a == b {
+        return if guard!("copies-of-one-age-agree", a == b) {
             (ChoiceRule::Twins, Choice::Use { superblock: a, rewrite: None })
         } else {
             (ChoiceRule::Rivals, Choice::Refuse)
         };
     }
-    let superblock = if a.sequence > b.sequence { a } else { b };
+    let superblock = if guard!("newer-copy-counts", a.sequence > b.sequence) { a } else { b };
     (ChoiceRule::Newest, Choice::Use { superblock, rewrite: None })
 }
