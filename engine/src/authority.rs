@@ -7,7 +7,7 @@ use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, LsnRange, ReplicaId};
 
-use crate::ballot::{Ask, Denial, Denied, Fetch, FetchEnd, Promise};
+use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, Standing};
 use crate::candidate::PATIENCE;
 use crate::core::{Core, Purpose, Told};
 use crate::io::{DiskDone, DiskError, LinkId, Refusal};
@@ -29,20 +29,14 @@ impl Core {
     /// A candidate asks.
     pub(crate) fn on_ask(&mut self, link: LinkId, ask: Ask) {
         let promised = self.promised();
-        let again = ask.epoch == promised && !ask.sounding;
-        let denial = if self.fault.is_some() || self.drain.is_some() || self.drained {
-            Some(Denial::Unable)
-        } else if ask.epoch <= promised && !again {
-            Some(Denial::Promised)
-        } else if !self.base_complete() {
+        let standing = Standing {
+            able: self.fault.is_none() && self.drain.is_none() && !self.drained,
+            promised,
             // Invariant: rebuilding-never-votes.
-            Some(Denial::Rebuilding)
-        } else if ask.sounding && !ask.planned && self.hears_a_primary() {
-            Some(Denial::LivePrimary)
-        } else {
-            None
+            whole: self.base_complete(),
+            hears_a_primary: self.hears_a_primary(),
         };
-        if let Some(why) = denial {
+        if let Some(why) = standing.denial(&ask) {
             self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });
             let denied = Denied { epoch: ask.epoch, promised, why };
             self.send(link, Kind::Denied, ask.epoch, SessionId::NONE, &codec::encode(&denied), None);

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bincode::{Decode, Encode};
 
+use seawall_wal::guard;
 use seawall_wal::names::{Crc, Epoch, LineageRow, Lsn, LsnRange};
 
 /// A candidate asks for a promise.
@@ -74,6 +75,51 @@ impl Denial {
     }
 }
 
+/// What a voter is when it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its disk works, and it is not shutting down.
+    pub able: bool,
+    /// The highest epoch it promised.
+    pub promised: Epoch,
+    /// Its own copy is whole.
+    pub whole: bool,
+    /// It hears from a primary, or is one.
+    pub hears_a_primary: bool,
+}
+
+impl Standing {
+    /// Why it gives no promise; `None` if it gives one.
+    #[must_use]
+    pub fn denial(&self, ask: &Ask) -> Option<Denial> {
+        // Who asks twice for the same epoch is the same candidate, whose answer was lost.
+        let again = ask.epoch == self.promised && !ask.sounding;
+        if !self.able {
+            Some(Denial::Unable)
+        } else if !guard!("vote-only-for-a-higher-epoch", ask.epoch > self.promised || again) {
+            Some(Denial::Promised)
+        } else if !guard!("vote-only-of-a-whole-copy", self.whole) {
+            // Invariant: rebuilding-never-votes.
+            Some(Denial::Rebuilding)
+        } else if ask.sounding && !ask.planned && self.hears_a_primary {
+            Some(Denial::LivePrimary)
+        } else {
+            None
+        }
+    }
+}
+
+impl Promise {
+    /// Whether its log is the better history: ranked by (epoch of the last durable record, end of the durable log)
+    /// alone.
+    #[must_use]
+    pub fn outranks(&self, other: &Promise) -> bool {
+        let newer = self.tail_epoch > other.tail_epoch;
+        let longer = self.tail_epoch == other.tail_epoch && self.log.end > other.log.end;
+        newer || longer
+    }
+}
+
 /// A candidate asks the holder of the best log for records that it lacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub struct Fetch {
@@ -95,7 +141,8 @@ pub struct FetchEnd {
 #[must_use]
 pub fn is_elected(sound: usize, lossy: usize, voters: usize) -> bool {
     let majority = crate::commit::majority(voters);
-    sound >= majority || lossy >= majority || sound + lossy == voters
+    let of_sound = guard!("elected-by-a-majority", sound >= majority);
+    of_sound || lossy >= majority || sound + lossy == voters
 }
 
 #[cfg(test)]

@@ -263,10 +263,10 @@ impl Core {
         if !is_elected(promises.len() + 1 - lossy, lossy, voters) {
             return;
         }
-        // Ranked by (epoch of the last durable record, end of the durable log) alone; we ourselves win a tie.
+        // We ourselves win a tie.
         let mut best: (ReplicaId, &Promise) = (me, &ours);
         for (replica, promise) in promises {
-            if (promise.tail_epoch, promise.log.end) > (best.1.tail_epoch, best.1.log.end) {
+            if promise.outranks(best.1) {
                 best = (*replica, promise);
             }
         }
