@@ -222,7 +222,7 @@ impl BaseTarget {
         if !apart {
             return Err(Violation::BaseOverlaps { extent });
         }
-        if self.ahead.len() >= AHEAD_MAX {
+        if !guard!("base-ahead-is-bounded", self.ahead.len() < AHEAD_MAX) {
             return Err(Violation::OutOfTurn { state: "base window full", event: "Base" });
         }
         self.ahead.insert(extent.start, Ahead { extent, written: false });

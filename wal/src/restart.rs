@@ -211,7 +211,8 @@ impl Restart {
         let tail = self.log.tail();
         let end = tail.lsn;
         // A followed record of a higher generation says that a later cut went lower.
-        let cut = self.cut.filter(|cut| cut.generation >= self.generation);
+        let cut =
+            self.cut.filter(|cut| guard!("restart-later-cut-outdates", cut.generation >= self.generation));
         let floor = cut.map_or(self.settled, |cut| self.settled.max(cut.lsn));
         let proof = self.stated_durable.filter(|(durable_before, _)| *durable_before > end);
         let facts = Facts {
