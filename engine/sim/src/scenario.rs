@@ -56,8 +56,6 @@ pub(crate) enum When {
     After(u64),
     /// Once that is so, but no later than so many nanoseconds after the step before it.
     If(Condition, u64),
-    /// Now, and that must be so.
-    Check(Condition),
 }
 
 /// What a step does.
@@ -76,6 +74,8 @@ pub(crate) enum Do {
     Load(bool),
     /// The operator shuts a node down.
     Drain(usize),
+    /// That must be so.
+    Check(Condition),
 }
 
 /// What a client asks for, by name.

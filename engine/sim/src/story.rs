@@ -85,7 +85,6 @@ impl Story {
             When::At(at) => Moment(*at).max(self.since),
             When::After(nanos) => self.since.plus(*nanos),
             When::If(_, within) => self.met.map_or(self.since.plus(*within), |met| met.plus(1)),
-            When::Check(_) => self.since,
         })
     }
 
@@ -170,10 +169,6 @@ impl World {
                 return Err(fail(step.line, &format!("not met in time: {condition:?}{}", self.survey())));
             }
             When::If(..) => {}
-            When::Check(condition) if !self.holds(condition) => {
-                return Err(fail(step.line, &format!("is not so: {condition:?}{}", self.survey())));
-            }
-            When::Check(_) => {}
         }
         for what in step.what {
             self.do_step(step.line, what)?;
@@ -209,6 +204,10 @@ impl World {
                     self.queue.push(self.now, world::Event::Idle { slot, asked });
                 }
                 return Ok(());
+            }
+            Do::Check(condition) if self.holds(&condition) => return Ok(()),
+            Do::Check(condition) => {
+                return Err(fail(line, &format!("is not so: {condition:?}{}", self.survey())));
             }
             Do::Drain(node) if node >= nodes => return Err(fail(line, "there is no such node")),
             Do::Drain(node) => return self.command(node, Command::Drain).map(|_| ()),

@@ -111,9 +111,6 @@ fn step(line: &str) -> Read<(When, Vec<Do>)> {
         };
         return Ok((When::If(whole_condition(condition)?, within), acts(what)?));
     }
-    if words.take("check") {
-        return Ok((When::Check(whole_condition(words.all())?), Vec::new()));
-    }
     Ok((When::After(0), acts(line)?))
 }
 
@@ -137,6 +134,7 @@ fn act(text: &str) -> Read<Do> {
             Do::Blackout(words.after("with", Loss::TornSectors)?, words.after("for", Span(SECOND * 3 / 10))?)
         }
         "drain" => Do::Drain(words.word()?),
+        "check" => Do::Check(whole_condition(words.all())?),
         "load" => Do::Load(match words.next() {
             "on" => true,
             "off" => false,
@@ -245,13 +243,19 @@ fn check_names(script: &Script) -> Read<()> {
     let mut names: Vec<&str> = vec!["zeroes"];
     let unknown = |line: usize, name: &str| format!("line {line}: no request was named {name:?} before");
     for step in &script.steps {
-        if let When::If(condition, _) | When::Check(condition) = &step.when
-            && let Some(name) = named(condition)
-            && !names.contains(&name)
-        {
+        let waits = match &step.when {
+            When::If(condition, _) => Some(condition),
+            When::At(_) | When::After(_) => None,
+        };
+        if let Some(name) = waits.and_then(named).filter(|name| !names.contains(name)) {
             return Err(unknown(step.line, name));
         }
         for what in &step.what {
+            if let Do::Check(condition) = what
+                && let Some(name) = named(condition).filter(|name| !names.contains(name))
+            {
+                return Err(unknown(step.line, name));
+            }
             let Do::Ask(question, _) = what else { continue };
             if let Some(name) = question.is.iter().find(|name| !names.contains(&name.as_str())) {
                 return Err(unknown(step.line, name));
@@ -306,6 +310,7 @@ mod tests {
             ("write 0+0 as w1", "line 2: \"0+0\" is no extent"),
             ("bait nonsense fails x", "line 2: \"nonsense\" is no bait"),
             ("expect b is happy", "line 2: \"happy\" is nothing that a node is"),
+            ("after 1s check w2 ended", "line 2: no request was named \"w2\" before"),
             ("dance", "line 2: \"dance\" is no act"),
             ("kill b; kill", "line 2: kill: node is missing"),
             ("when b sends flowers: kill b", "line 2: \"flowers\" is no message"),
