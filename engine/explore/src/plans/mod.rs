@@ -65,7 +65,8 @@ fn judge(cases: &mut Cases, pair: &Pair) -> bool {
         || {
             let decision = pair.decide();
             one_rule_fires(&decision.facts, decision.rule)?;
-            pair.carry_out(&decision.plan)
+            pair.carry_out(&decision.plan)?;
+            pair.check_settled(decision.facts.proves_settled())
         },
     )
 }

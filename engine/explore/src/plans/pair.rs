@@ -221,6 +221,21 @@ impl Pair {
         theirs.iter().any(|row| ours.iter().any(|our| our.epoch == row.epoch && our.first != row.first))
     }
 
+    /// What is home there and is said to prove that it was settled is a part of our history.
+    pub(super) fn check_settled(&self, proves: bool) -> Result<(), Breach> {
+        if self.theirs.lie == Some(Lie::OtherStart) {
+            // Nobody can see from here that such a lineage is not that of its log.
+            return Ok(());
+        }
+        let home = self.theirs.checkpoint;
+        let shared = shared(&self.ours.log, &self.theirs.log);
+        rule("what-is-settled-is-of-our-history", !proves || home <= shared, || {
+            format!("home below {home}, {shared} records are shared")
+        })?;
+        let foreign = matches!(self.theirs.lie, Some(Lie::OtherVolume | Lie::OtherReplica));
+        rule("a-foreign-disk-proves-nothing", !proves || !foreign, || format!("{:?}", self.theirs.lie))
+    }
+
     /// Carry a plan out, and look at what comes of it.
     pub(super) fn carry_out(&self, plan: &Plan) -> Result<(), Breach> {
         let Pair { ours, theirs, trust } = self;
