@@ -133,7 +133,8 @@ impl Core {
         self.heard_of(epoch);
         self.candidate_ends("a primary greeted this replica");
         self.end_feed("a newer session took its place");
-        let above = epoch > promised;
+        // What we promised may still be on its way to the disk: the candidate needed only a majority of us.
+        let above = epoch > promised || self.scribe.is_behind();
         self.feed = Some(Feed {
             link,
             session,
@@ -152,7 +153,7 @@ impl Core {
                 Safety::Twice,
                 Told::Greeted { feed: FeedName { epoch, session } },
                 |superblock| {
-                    assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
+                    assert!(superblock.promised <= epoch, "Invariant: promised-never-falls.");
                     superblock.promised = epoch;
                 },
             );

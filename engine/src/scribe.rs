@@ -41,6 +41,11 @@ impl<W> Scribe<W> {
         &self.content
     }
 
+    /// Whether somebody waits for a change that is not yet as safe as asked.
+    pub(crate) fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Change the content. `then` waits until the change is as safe as asked.
     pub(crate) fn change(&mut self, safety: Safety, then: W, edit: impl FnOnce(&mut Superblock)) {
         edit(&mut self.content);
