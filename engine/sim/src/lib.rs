@@ -35,6 +35,7 @@ mod stamp;
 mod step;
 mod story;
 pub mod swarm;
+pub mod sweep;
 pub mod tally;
 mod timeline;
 mod transcript;

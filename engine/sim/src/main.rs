@@ -9,6 +9,7 @@
 //! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught
 //! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
 //! sim --replay FILE                     what a script says
+//! sim --sweep [--table FILE]            the storage sweep, all of it, and its table
 //! ```
 
 mod arguments;
@@ -31,6 +32,9 @@ const LAST_LINES: usize = 40;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == "--sweep") {
+        return sim::sweep::command(&arguments[1..]);
+    }
     let asked = match arguments::read(&arguments) {
         Ok(asked) => asked,
         Err(why) => {
