@@ -11,7 +11,8 @@ pub(crate) const USAGE: &str = "\
 usage: sim --seed N [--bait NAME] [--trace] [--timeline] [--save FILE] [--shrink]
        sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink]
        sim --scenario FILE-OR-FOLDER [--seed N] [--jobs N] [--trace] [--timeline]
-       sim --replay FILE [--trace] [--timeline] [--shrink]";
+       sim --replay FILE [--trace] [--timeline] [--shrink]
+       sim --sweep [--table FILE]";
 
 /// What the command line asks for.
 #[derive(Debug)]
