@@ -229,6 +229,17 @@ pub enum ChoiceRule {
 }
 
 impl ChoiceRule {
+    /// All of them.
+    pub const ALL: [ChoiceRule; 7] = [
+        ChoiceRule::NeverFormatted,
+        ChoiceRule::NoneReadable,
+        ChoiceRule::OnlyOne,
+        ChoiceRule::Strangers,
+        ChoiceRule::Twins,
+        ChoiceRule::Rivals,
+        ChoiceRule::Newest,
+    ];
+
     /// Its name in log lines.
     #[must_use]
     pub fn name(self) -> &'static str {

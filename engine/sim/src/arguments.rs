@@ -9,7 +9,7 @@ use sim::word::{Span, Word};
 /// How it is used.
 pub(crate) const USAGE: &str = "\
 usage: sim --seed N [--bait NAME] [--trace] [--timeline] [--save FILE] [--shrink]
-       sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink]
+       sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE]
        sim --scenario FILE-OR-FOLDER [--seed N] [--jobs N] [--trace] [--timeline]
        sim --replay FILE [--trace] [--timeline] [--shrink]
        sim --sweep [--table FILE]";
@@ -22,6 +22,7 @@ pub(crate) struct Asked {
     pub(crate) scenario: Option<PathBuf>,
     pub(crate) replay: Option<PathBuf>,
     pub(crate) save: Option<PathBuf>,
+    pub(crate) coverage: Option<PathBuf>,
     pub(crate) swarm: bool,
     pub(crate) budget: Option<Duration>,
     pub(crate) jobs: usize,
@@ -39,6 +40,7 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
         scenario: None,
         replay: None,
         save: None,
+        coverage: None,
         swarm: false,
         budget: None,
         jobs: 2,
@@ -62,6 +64,7 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
             "--scenario" => asked.scenario = Some(value()?.into()),
             "--replay" => asked.replay = Some(value()?.into()),
             "--save" => asked.save = Some(value()?.into()),
+            "--coverage" => asked.coverage = Some(value()?.into()),
             "--swarm" => asked.swarm = true,
             "--budget" => {
                 let text = value()?;

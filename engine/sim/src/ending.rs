@@ -1,13 +1,13 @@
 //! How a run ends: at rest, compared by the engine's own digests, and in some runs shut down and begun once more.
 
-use seawall_engine::ballot::is_elected;
 use seawall_engine::io::{Answer, Answered, Command, CommandId};
 use seawall_engine::setup::Ack;
-use seawall_engine::status::{Role, Status};
+use seawall_engine::status::Role;
 
 use crate::clock::{MILLIS, SECOND};
 use crate::disk::Crash;
 use crate::oracle::Failure;
+use crate::oracle::voters::Voters;
 use crate::world::World;
 
 /// Everything must come to rest within so long, in nanoseconds.
@@ -27,7 +27,9 @@ impl World {
                 return Ok(false);
             }
             if self.now >= bound {
-                let detail = format!("no rest after {} s: {unrest}{}", REST_MAX / SECOND, self.survey());
+                let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
+                let detail =
+                    format!("no rest after {} s: {unrest}; {voters:?}{}", REST_MAX / SECOND, self.survey());
                 return Err(Failure::new("it-comes-back", detail));
             }
             let next = self.now.plus(50 * MILLIS);
@@ -45,21 +47,16 @@ impl World {
             && (0..2).filter(whole).count() < 2
     }
 
-    /// Acknowledgements before the flush, and too few copies left whose word counts: no election can succeed, since
-    /// what was acknowledged might be lost. Contract, section 8.
+    /// Too few copies left whose word counts: no election can succeed, since what was acknowledged might be lost.
+    /// Contract, section 8. That can happen where acknowledgements come before the flush, or where one copy was thrown
+    /// away while another one was being rebuilt. What the copies are is read from the disks.
     fn needs_operator(&self) -> bool {
-        let statuses: Vec<Status> =
-            self.nodes.iter().filter_map(|here| Some(here.replica.as_ref()?.status())).collect();
-        let waits = |status: &Status| matches!(status.role, Role::Follower | Role::Candidate);
-        if self.profile.ack != Ack::Written
-            || statuses.len() < self.nodes.len()
-            || !statuses.iter().all(waits)
-        {
-            return false;
-        }
-        let whole = statuses.iter().filter(|status| status.base_complete);
-        let (lossy, sound): (Vec<&Status>, Vec<&Status>) = whole.partition(|status| status.lossy);
-        !is_elected(sound.len(), lossy.len(), statuses.len())
+        let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
+        let reigns = |role| matches!(role, Role::Starting | Role::Primary);
+        let reigned =
+            (0..self.nodes.len()).filter_map(|node| self.status(node)).any(|status| reigns(status.role));
+        let lost = self.profile.ack == Ack::Written || self.wiped || self.tally.replaced > 0;
+        lost && !reigned && !voters.can_elect()
     }
 
     /// The primary compares all copies: all are in sync, so all must answer, and all must be equal.

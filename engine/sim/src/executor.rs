@@ -9,12 +9,13 @@ use seawall_wal::superblock::Superblock;
 
 use crate::birth::setup;
 use crate::clock::{MILLIS, Moment, NodeClock, SECOND};
+use crate::coverage::Table;
 use crate::deed::{Act, Deed};
 use crate::disk::Crash;
 use crate::mishap::{Waiting, Way};
 use crate::node::State;
 use crate::oracle::Failure;
-use crate::oracle::image::superblock;
+use crate::oracle::image::{choice, superblock};
 use crate::pool::Pool;
 use crate::scenario::Outcome;
 use crate::sign::{Sign, verb};
@@ -355,6 +356,7 @@ impl World {
         here.read_errors = 0;
         here.busy = (self.now, 0);
         let now = here.clock.shows(self.now);
+        self.tally.mark(Table::Choice, choice(&here.disk).0.name());
         let addresses = self.directory.on_start(node);
         let setup = setup(&self.profile, &addresses, node, here.machine_boot(), self.options.bait);
         self.transcript.line(self.now, &node, || format!("=== up, life {}", self.nodes[node].life));
@@ -425,6 +427,7 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), Failure> {
         self.transcript.line(self.now, &"run", || "=== the world heals".to_owned());
         self.chaos = false;
+        self.healed = Some(self.now);
         self.planner.stop();
         for here in &mut self.nodes {
             here.waiting = Waiting { hangs: here.waiting.hangs, ..Waiting::default() };

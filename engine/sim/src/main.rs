@@ -6,6 +6,7 @@
 //! sim --seed N --shrink                 a failing run, made short
 //! sim --seeds A..B                      many runs
 //! sim --swarm --budget 10m --jobs 2     as many runs as the time allows
+//! sim --seeds A..B --coverage FILE      what they saw, as a document
 //! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught
 //! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
 //! sim --replay FILE                     what a script says
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use arguments::{Asked, USAGE};
 use seawall_engine::bait::Bait;
+use sim::coverage::markdown;
 use sim::options::Options;
 use sim::play;
 use sim::run::{Report, run};
@@ -198,8 +200,20 @@ fn many(asked: &Asked) -> ExitCode {
         let report = run(&Options { seed: *seed, trace: false, ..base });
         make_short(&Script::of_run(*seed, asked.bait, &report));
     }
+    if let Some(path) = &asked.coverage
+        && let Err(why) = std::fs::write(path, markdown(harvest.seeds, &harvest.tally))
+    {
+        eprintln!("{}: {why}", path.display());
+        return ExitCode::from(2);
+    }
     match (asked.bait, harvest.failures.first()) {
-        (None, None) => ExitCode::SUCCESS,
+        (None, None) => match harvest.shortcoming() {
+            None => ExitCode::SUCCESS,
+            Some(why) => {
+                println!("FAILED: these runs proved too little: {why}");
+                ExitCode::FAILURE
+            }
+        },
         (None, Some(_)) => ExitCode::FAILURE,
         (Some(bait), Some((seed, failure))) => {
             println!("bait {} caught at seed {seed} by {}", bait.name(), failure.check);

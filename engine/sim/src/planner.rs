@@ -20,6 +20,10 @@ use crate::tally::Fault;
 use crate::word::Span;
 use crate::world::World;
 
+/// What did nothing, and has never done anything in this run, is tried again after so many nanoseconds.
+const AGAIN: u64 = 400 * MILLIS;
+/// So many times rarer are faults after their time.
+const RARER: u64 = 6;
 /// So often clients look around after a promotion behind the primary's back.
 const SPLIT_LOOKS: u32 = 30;
 
@@ -85,6 +89,24 @@ impl Kind {
         Kind::Swap,
         Kind::Move,
     ];
+
+    /// What it counts as, if what was asked for is tried again until it has happened once.
+    fn wanted(self) -> Option<Fault> {
+        match self {
+            Kind::Kill => Some(Fault::Kill),
+            Kind::Power => Some(Fault::PowerLoss),
+            Kind::Blackout => Some(Fault::Blackout),
+            Kind::Pause => Some(Fault::Pause),
+            Kind::Isolate => Some(Fault::Cut),
+            Kind::OneWay => Some(Fault::OneWayCut),
+            Kind::Reset => Some(Fault::Reset),
+            Kind::Promote => Some(Fault::Promotion),
+            Kind::Usurp => Some(Fault::Usurped),
+            Kind::Wipe => Some(Fault::Wiped),
+            Kind::Rot | Kind::Lose | Kind::Misdirect | Kind::Hang | Kind::Fill => None,
+            Kind::Flip | Kind::Swap | Kind::Move => None,
+        }
+    }
 
     fn every(self, profile: &Profile) -> Option<Every> {
         match self {
@@ -202,6 +224,10 @@ impl World {
         if self.now == Moment(0) {
             after = after.min(prng.between(SECOND / 2, self.profile.chaos - SECOND / 2));
         }
+        // Faults that go on because too little was written among them leave more room for that.
+        if self.now >= Moment(self.profile.chaos) {
+            after *= RARER;
+        }
         self.planner.push(self.now.plus(after), Plan::Trouble(kind));
     }
 
@@ -210,8 +236,13 @@ impl World {
         let Some((_, plan)) = self.planner.agenda.pop_first() else { return Ok(()) };
         match plan {
             Plan::Trouble(kind) => {
-                self.plan(kind);
-                self.strike(kind)
+                self.strike(kind)?;
+                if kind.wanted().is_some_and(|fault| !self.tally.faults.contains_key(&fault)) {
+                    self.planner.push(self.now.plus(AGAIN), Plan::Trouble(kind));
+                } else {
+                    self.plan(kind);
+                }
+                Ok(())
             }
             Plan::Crown { node, life } => {
                 if self.nodes[node].lives(life) && self.is_up(node) {
@@ -267,6 +298,7 @@ impl World {
         let Planner { crash, partition, promotion, hang, names, .. } = &mut self.planner;
         let profile = &self.profile;
         let down = |prng: &mut Prng| Span(profile.down.draw(prng));
+        let cut_off = |prng: &mut Prng| Span(profile.outage.draw(prng));
         let (acts, fault) = match kind {
             Kind::Kill => {
                 let act = Act::Kill { node: crash.index(nodes), down: down(crash) };
@@ -287,7 +319,7 @@ impl World {
             }
             Kind::Pause => {
                 let node = crash.index(nodes);
-                let long = Span(crash.between(10 * MILLIS, 6 * SECOND));
+                let long = Span(profile.outage.draw(crash));
                 (vec![Act::Pause { node, long }], Fault::Pause)
             }
             Kind::Isolate => {
@@ -328,7 +360,8 @@ impl World {
                 (vec![Act::Move { node, down, known }], Fault::Moved)
             }
             Kind::Hang => {
-                let long = Span(hang.between(3 * SECOND, 20 * SECOND));
+                let long_max = if profile.has_spare() { 20 * SECOND } else { 4 * SECOND };
+                let long = Span(hang.between(3 * SECOND, long_max));
                 (vec![Act::Hang { node: hang.index(nodes), long }], Fault::Hung)
             }
             Kind::Fill => {
@@ -417,8 +450,4 @@ impl World {
 fn two(prng: &mut Prng, nodes: usize) -> (usize, usize) {
     let one = prng.index(nodes);
     (one, (one + 1 + prng.index(nodes - 1)) % nodes)
-}
-
-fn cut_off(prng: &mut Prng) -> Span {
-    Span(prng.between(50 * MILLIS, 8 * SECOND))
 }

@@ -6,6 +6,7 @@ mod weather;
 
 use core::fmt;
 
+use seawall_engine::commit::copies_needed;
 use seawall_engine::setup::{Ack, CommitRule};
 use seawall_wal::geometry::{Geometry, LOG_BYTES_MIN};
 
@@ -139,6 +140,8 @@ pub(crate) struct Profile {
     pub(crate) loss: Loss,
     /// How long a node stays down, in nanoseconds.
     pub(crate) down: Every,
+    /// How long a process does not run, and directions are cut, in nanoseconds.
+    pub(crate) outage: Every,
     /// A process does not run for a while.
     pub(crate) pause: Option<Every>,
     /// A node is cut off in both directions.
@@ -238,6 +241,7 @@ impl Profile {
             blackout: often(p, 4, 15),
             loss: p.pick(&[Loss::Nothing, Loss::Everything, Loss::Sectors, Loss::Sectors, Loss::TornSectors]),
             down: Every { min: 10 * MILLIS, max: p.pick(&[100 * MILLIS, SECOND, pace * 2 * SECOND]) },
+            outage: Every { min: 10 * MILLIS, max: 500 * MILLIS },
             pause: often(p, 1, 6),
             cut: often(p, 1, 6),
             one_way: often(p, 1, 6),
@@ -253,6 +257,11 @@ impl Profile {
             writes_min: 20,
         };
         profile.aim(seed);
+        // Where no copy can be spared, long outages would leave next to nothing written.
+        if !profile.has_spare() {
+            profile.outage.max = 500 * MILLIS;
+            profile.down.max = profile.down.max.min(SECOND);
+        }
         // A run without any fault proves nothing.
         let calm =
             [profile.kill, profile.power, profile.blackout, profile.pause, profile.cut, profile.one_way];
@@ -260,6 +269,11 @@ impl Profile {
             profile.kill = Some(Every { min: SECOND, max: 6 * SECOND });
         }
         profile
+    }
+
+    /// Whether writes go on without one of the copies.
+    pub(crate) fn has_spare(&self) -> bool {
+        copies_needed(self.commit, self.replicas) < self.replicas
     }
 
     /// What is aimed, from a stream of its own.
@@ -270,6 +284,7 @@ impl Profile {
         self.stuck = p.pick(&[0, 50_000, 200_000]);
         self.wipe = maybe(p, Every { min: SECOND, max: 6 * SECOND }).filter(|_| self.replicas > 2);
         self.drain = p.coin();
+        self.outage.max = p.pick(&[500 * MILLIS, 2 * SECOND, 8 * SECOND]);
         if p.below(12) == 0 {
             self.commit = CommitRule::One;
         }

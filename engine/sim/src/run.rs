@@ -13,9 +13,10 @@ use crate::world::World;
 
 /// Clients go on for so long after the faults have ended, in nanoseconds.
 const AFTERMATH: u64 = SECOND;
-
-/// If too little was done by then, for so much longer at most, in nanoseconds.
+/// If nobody serves them by then, for so much longer at most, in nanoseconds.
 const WORK_MAX: u64 = 60 * SECOND;
+/// How fast they are without faults is seen over so long, in nanoseconds.
+const CALM: u64 = SECOND / 2;
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Report {
     pub profile: String,
     /// What was done to the world.
     pub deeds: Vec<Deed>,
+    /// When the world healed, or when the run ended before that. Virtual nanoseconds.
+    pub healed: u64,
     /// A readable account, if it was asked for.
     pub timeline: Vec<String>,
     /// What was found.
@@ -69,6 +72,7 @@ pub fn run(options: &Options) -> Report {
         tally: world.tally,
         profile: world.profile.to_string(),
         deeds: world.deeds,
+        healed: world.healed.unwrap_or(world.now).0,
         timeline: world.timeline.map(|timeline| timeline.into_lines(world.now)).unwrap_or_default(),
         failure,
     }
@@ -81,17 +85,19 @@ fn live(world: &mut World) -> Result<(), Failure> {
         let next = world.now.plus(MILLIS);
         while world.has_steps() && world.advance(next)? {}
     }
-    let chaos = world.now.max(world.heals());
-    while world.advance(chaos)? {}
+    world.suffer()?;
+    let healed = world.now;
     world.heal()?;
-    let aftermath = chaos.plus(AFTERMATH);
-    while world.advance(aftermath)? {}
-    // A world that had no quorum all the time has something to do yet.
-    let late = aftermath.plus(WORK_MAX);
-    while world.tally.written < world.profile.writes_min && world.now < late {
-        let next = world.now.plus(SECOND);
+    // Until somebody serves again, and long enough to see how fast.
+    let (late, calm) = (healed.plus(WORK_MAX), healed.plus(AFTERMATH - CALM));
+    while world.advance(calm)? {}
+    while world.served_last < healed && world.now < late {
+        let next = world.now.plus(CALM);
         while world.advance(next)? {}
     }
+    let (before, until) = (world.tally.written, world.now.plus(CALM));
+    while world.advance(until)? {}
+    world.on_calm(world.tally.written - before, CALM, healed.0);
     world.load = false;
     if !world.come_to_rest()? {
         return world.check_story(None);

@@ -182,6 +182,8 @@ impl Script {
             steps: Vec::new(),
             expects: Vec::new(),
         };
+        // Faults may have gone on for longer than the profile says.
+        script.profile.chaos = script.profile.chaos.max(report.healed);
         script.set_deeds(&report.deeds);
         if let Some(failure) = &report.failure {
             script.expects.push((0, Expect::Fails(failure.check.to_owned())));

@@ -5,15 +5,17 @@ use seawall_engine::notice::Notice;
 
 use crate::client::Wish;
 use crate::clock::{MILLIS, SECOND};
+use crate::coverage::Table;
 use crate::directory::Directory;
 use crate::disk::{EIO, Fate, buffers, bytes_moved, describe};
 use crate::node::{Request, State};
 use crate::oracle::Failure;
+use crate::oracle::image::refused;
 use crate::oracle::ledger::Place;
 use crate::pool::BLOCK;
 use crate::sign::{DiskEnd, Sign, verb};
 use crate::tally::Fault;
-use crate::world::{Event, World};
+use crate::world::{Event, RECENT, World};
 
 /// More steps than this within a millisecond are no progress.
 const STEPS_PER_MILLI_MAX: u32 = 20_000;
@@ -160,6 +162,9 @@ impl World {
         self.transcript.line(self.now, &node, || format!("  ! {notice}"));
         self.sign(node, Sign::Notice(notice));
         *self.tally.notices.entry(notice.kind()).or_default() += 1;
+        let recent = &mut self.recent[node];
+        recent.truncate(RECENT - 1);
+        recent.push_front((self.now, notice.clone()));
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
             self.oracle.frontiers.on_promised(node, *epoch);
         }
@@ -168,6 +173,15 @@ impl World {
         }
         if let Notice::Opened { rule, .. } = notice {
             self.opened[node] = Some(rule);
+            self.tally.mark(Table::Restart, rule);
+        }
+        if let Notice::OpenFailed { .. } = notice
+            && let Some(rule) = refused(&self.nodes[node].disk)
+        {
+            self.tally.mark(Table::Restart, rule.name());
+        }
+        if let Notice::Planned { rule, .. } = notice {
+            self.tally.mark(Table::Plan, rule);
         }
         self.on_complaint(node, notice)
     }
@@ -221,8 +235,7 @@ impl World {
             )
         });
         self.transcript.note(latency);
-        let here = &self.nodes[node];
-        self.oracle.on_disk_given(node, op, &what, &here.disk, &here.pool)?;
+        self.oracle.on_disk_given(node, &self.nodes[node], op, &what)?;
         self.nodes[node].disk.on_given(op, what, fate, early);
         let life = self.nodes[node].life;
         self.queue.push(self.now.plus(latency), Event::Disk { node, life, op });

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use seawall_engine::notice::Notice;
-
+use crate::coverage::{SEEDS_MIN, Table, missing, rows};
+use crate::effort::SHARE_MIN;
 use crate::options::Options;
 use crate::oracle::Failure;
 use crate::run::run;
-use crate::tally::{Fault, Tally};
+use crate::tally::Tally;
 
 /// When to stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,20 +91,37 @@ pub fn swarm(
 }
 
 impl Harvest {
+    /// What so many seeds must have shown, and have not.
+    #[must_use]
+    pub fn shortcoming(&self) -> Option<String> {
+        if self.seeds < SEEDS_MIN {
+            return None;
+        }
+        if self.tally.effort.percent() < SHARE_MIN {
+            return Some(format!(
+                "less than {SHARE_MIN} % of what could be written was written among faults"
+            ));
+        }
+        let missing = missing(&self.tally);
+        (!missing.is_empty()).then(|| format!("{} things that can be seen were never seen", missing.len()))
+    }
+
     /// The final lines.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let tally = &self.tally;
-        let faults: Vec<String> = Fault::ALL
-            .iter()
-            .map(|fault| format!("{} {}", fault.name(), tally.faults.get(fault).copied().unwrap_or(0)))
-            .collect();
-        let seen = Notice::KINDS.iter().filter(|kind| tally.notices.contains_key(*kind));
-        let unseen: Vec<&str> =
-            Notice::KINDS.iter().copied().filter(|kind| !tally.notices.contains_key(kind)).collect();
-        let notices: Vec<String> = seen.map(|kind| format!("{kind} {}", tally.notices[kind])).collect();
+        let line = |table: Table| {
+            let seen: Vec<String> = rows(tally)
+                .iter()
+                .filter(|row| row.table == table && row.count > 0)
+                .map(|row| format!("{} {}", row.name, row.count))
+                .collect();
+            format!("{}s: {}", table.name(), seen.join(", "))
+        };
+        let unseen: Vec<String> =
+            missing(tally).iter().map(|row| format!("{} {}", row.table.name(), row.name)).collect();
         let simulated = tally.nanos / 1_000_000_000;
-        vec![
+        let mut lines = vec![
             format!(
                 "{} seeds, {} failed; {} steps, {simulated} s simulated in {:.1} s; {} writes, {} reads, {} refused",
                 self.seeds,
@@ -124,12 +141,19 @@ impl Harvest {
                 "{} copies replaced for damage, {} disks whole again, {} spared damage that nobody could see",
                 tally.replaced, tally.whole_again, tally.spared
             ),
-            format!("faults: {}", faults.join(", ")),
-            format!("notices: {}", notices.join(", ")),
-            format!(
-                "notices never seen: {}",
-                if unseen.is_empty() { "none".to_owned() } else { unseen.join(", ") }
-            ),
-        ]
+        ];
+        lines.push(format!(
+            "{} of {} writes that the same clients would complete without faults ({} %); {} runs wrote next to nothing",
+            tally.effort.written,
+            tally.effort.expected,
+            tally.effort.percent(),
+            tally.effort.poor
+        ));
+        lines.extend(Table::ALL.map(line));
+        lines.push(format!(
+            "never seen: {}",
+            if unseen.is_empty() { "nothing".to_owned() } else { unseen.join(", ") }
+        ));
+        lines
     }
 }

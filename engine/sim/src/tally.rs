@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::coverage::Table;
+use crate::effort::Effort;
+
 /// Something that the simulator does to the world.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Fault {
@@ -167,6 +170,8 @@ pub struct Tally {
     pub faults: BTreeMap<Fault, u64>,
     /// How often each kind of notice was seen.
     pub notices: BTreeMap<&'static str, u64>,
+    /// How often each rule of a table decided.
+    pub marks: BTreeMap<(Table, &'static str), u64>,
     /// Steps of all machines.
     pub steps: u64,
     /// Writes, write-zeroes and trims that completed.
@@ -189,6 +194,8 @@ pub struct Tally {
     pub replaced: u64,
     /// Disks that were harmed and came to be whole again.
     pub whole_again: u64,
+    /// What was written among the faults.
+    pub effort: Effort,
     /// Virtual nanoseconds.
     pub nanos: u64,
 }
@@ -201,6 +208,11 @@ impl Tally {
         }
     }
 
+    /// A rule of a table decided.
+    pub fn mark(&mut self, table: Table, rule: &'static str) {
+        *self.marks.entry((table, rule)).or_default() += 1;
+    }
+
     /// Add another run's.
     pub fn add(&mut self, other: &Tally) {
         for (fault, times) in &other.faults {
@@ -208,6 +220,9 @@ impl Tally {
         }
         for (kind, times) in &other.notices {
             *self.notices.entry(kind).or_default() += times;
+        }
+        for (mark, times) in &other.marks {
+            *self.marks.entry(*mark).or_default() += times;
         }
         self.steps += other.steps;
         self.written += other.written;
@@ -220,6 +235,7 @@ impl Tally {
         self.spared += other.spared;
         self.replaced += other.replaced;
         self.whole_again += other.whole_again;
+        self.effort.add(other.effort);
         self.nanos += other.nanos;
     }
 }

@@ -1,14 +1,15 @@
 //! The world: nodes, network, clients, operator and time, and what each of their events does to the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use seawall_engine::io::{Answer, Area, Command, CommandId, Input, OpId};
+use seawall_engine::notice::Notice;
 use seawall_wal::names::VolumeId;
 
 use crate::atlas::Atlas;
 use crate::birth::formatted;
 use crate::client::{Client, Wish};
-use crate::clock::{MILLIS, Moment, SECOND};
+use crate::clock::{MILLIS, Moment};
 use crate::deed::Deed;
 use crate::directory::Directory;
 use crate::executor::Mend;
@@ -137,6 +138,8 @@ pub(crate) struct World {
     pub(crate) wishes: u64,
     /// The deeds that were carried out.
     pub(crate) deeds: Vec<Deed>,
+    /// When everything was mended.
+    pub(crate) healed: Option<Moment>,
     /// Whether a copy was wiped.
     pub(crate) wiped: bool,
     /// Answers to commands, by command.
@@ -144,6 +147,8 @@ pub(crate) struct World {
     /// The rule by which each node opened last.
     pub(crate) opened: Vec<Option<&'static str>>,
     pub(crate) atlas: Atlas,
+    /// The last notices of each node, for a report.
+    pub(crate) recent: Vec<VecDeque<(Moment, Notice)>>,
     pub(crate) oracle: Oracle,
     pub(crate) tally: Tally,
     pub(crate) transcript: Transcript,
@@ -202,10 +207,12 @@ impl World {
             wishes: 0,
 
             deeds: Vec::new(),
+            healed: None,
             wiped: false,
             answers: BTreeMap::new(),
             opened: vec![None; profile.replicas],
             atlas: Atlas::new(&profile),
+            recent: vec![VecDeque::new(); profile.replicas],
             oracle: Oracle::new(&profile),
             tally: Tally::default(),
             transcript: Transcript::new(options.trace),
@@ -364,7 +371,9 @@ impl World {
     }
 }
 
+/// So many notices of each node are kept for a report.
+pub(crate) const RECENT: usize = 5;
 /// How often the operator has a look.
 pub(crate) const WATCH: u64 = 250 * MILLIS;
 /// How long the operator waits for a primary that serves before promoting one.
-pub(crate) const PATIENCE: u64 = 2 * SECOND;
+pub(crate) const PATIENCE: u64 = 800 * MILLIS;

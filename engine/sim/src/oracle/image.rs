@@ -5,9 +5,9 @@ use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
 use seawall_wal::log::Log;
 use seawall_wal::names::Lsn;
 use seawall_wal::record::Kind;
-use seawall_wal::restart::Restart;
+use seawall_wal::restart::{Damage, Restart, RestartRule};
 use seawall_wal::scan::scan;
-use seawall_wal::superblock::{Choice, Superblock, choose};
+use seawall_wal::superblock::{Choice, ChoiceRule, Superblock, choose};
 use seawall_wal::table::{Table, stored};
 
 use crate::checksum::crc32c;
@@ -34,7 +34,7 @@ impl Image {
         let pages = disk.bytes(Area::Table, 0, len(geometry.table_bytes()));
         table.load(0, &pages).map_err(|why| bad(why.to_string()))?;
         table.on_loaded().map_err(|why| bad(why.to_string()))?;
-        let log = log(&superblock, disk).map_err(bad)?;
+        let log = log(&superblock, disk).map_err(|damage| bad(damage.to_string()))?;
 
         let mut bytes = disk.bytes(Area::Home, 0, len(geometry.home_bytes()));
         let mut in_log = vec![false; len(geometry.volume_blocks)];
@@ -105,20 +105,30 @@ impl Image {
     }
 }
 
-/// The newest superblock on a disk.
-pub(crate) fn superblock(disk: &Disk) -> Option<Superblock> {
+/// Which superblock of a disk counts, and why.
+pub(crate) fn choice(disk: &Disk) -> (ChoiceRule, Choice) {
     let slot = |slot: Slot| {
         let offset = Geometry::super_offset(slot);
         Superblock::decode(&disk.bytes(Area::Super, offset, len(SUPER_SLOT_BYTES)))
     };
-    match choose(slot(Slot::A), slot(Slot::B)).1 {
+    choose(slot(Slot::A), slot(Slot::B))
+}
+
+/// The newest superblock on a disk.
+pub(crate) fn superblock(disk: &Disk) -> Option<Superblock> {
+    match choice(disk).1 {
         Choice::Use { superblock, .. } => Some(*superblock),
         Choice::Blank | Choice::Refuse => None,
     }
 }
 
+/// The rule by which a restart would refuse the log of a disk, if it would.
+pub(crate) fn refused(disk: &Disk) -> Option<RestartRule> {
+    log(&superblock(disk)?, disk).err().map(|damage| damage.rule)
+}
+
 /// The log on a disk, judged as a replica judges it.
-pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, String> {
+pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, Damage> {
     let geometry = superblock.geometry;
     let start = superblock.log_start.offset;
     let mut restart = Restart::new(superblock);
@@ -131,7 +141,7 @@ pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, String> {
             restart.feed(scanned);
         }
     }
-    restart.finish().map(|restarted| restarted.log).map_err(|damage| damage.to_string())
+    restart.finish().map(|restarted| restarted.log)
 }
 
 fn overlay(log: &Log, checkpoint: Lsn, disk: &Disk, bytes: &mut [u8], in_log: &mut [bool]) {

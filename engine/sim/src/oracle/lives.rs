@@ -76,7 +76,12 @@ impl Lives {
             SlotState::Present(superblock) => Some(superblock),
             SlotState::Empty | SlotState::Unreadable { .. } => None,
         });
+        // A device may have lost one of the two.
+        let wrong = disk.wrong_sectors(Area::Super) > 0;
         let Some(newest) = readable.clone().max_by_key(|superblock| superblock.sequence) else {
+            if wrong {
+                return Ok(());
+            }
             return Err(Failure::new(
                 "no-superblock",
                 format!("node {node} has no superblock left: {slots:?}"),
@@ -86,12 +91,13 @@ impl Lives {
             let detail = format!("the disk of node {node} says {}, born as {replica}", newest.replica);
             return Err(Failure::new("identity-outlives-address", detail));
         }
-        if newest.promised < told {
-            let detail = format!("node {node} told of {told}, and its disk says {}", newest.promised);
+        let promised = readable.clone().map(|superblock| superblock.promised).max().unwrap_or(Epoch::ZERO);
+        if promised < told {
+            let detail = format!("node {node} told of {told}, and its disk says {promised}");
             return Err(Failure::new("promised-never-falls", detail));
         }
-        // An older copy alone may say less of all the rest.
-        if readable.count() == 2 {
+        // An older copy may say less of all the rest.
+        if !wrong && readable.count() == 2 {
             self.judge(node, Said::new(newest))?;
         }
         Ok(())

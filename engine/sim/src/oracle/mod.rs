@@ -14,6 +14,7 @@ pub(crate) mod register;
 pub(crate) mod reign;
 pub(crate) mod ring;
 pub(crate) mod sessions;
+pub(crate) mod voters;
 
 use core::fmt;
 
@@ -25,6 +26,7 @@ use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 
 use crate::birth::replica;
 use crate::disk::{Crash, Disk};
+use crate::node::Node;
 use crate::oracle::bodies::Bodies;
 use crate::oracle::copies::Copies;
 use crate::oracle::frontiers::Frontiers;
@@ -128,19 +130,19 @@ impl Oracle {
         self.forked
     }
 
-    /// A disk is given an operation.
+    /// The disk of a node is given an operation.
     pub(crate) fn on_disk_given(
         &mut self,
         node: usize,
+        here: &Node,
         op: OpId,
         what: &DiskOp,
-        disk: &Disk,
-        pool: &Pool,
     ) -> Result<(), Failure> {
         self.copies.on_given(node, op, what);
-        self.rings.on_given(node, what, disk)?;
+        let waiting = here.requests.values().filter_map(|request| request.buf);
+        self.rings.on_given(node, what, &here.disk, waiting)?;
         if let DiskOp::Append { parts, .. } = what {
-            self.home.on_append(parts, pool);
+            self.home.on_append(parts, &here.pool);
             self.history.on_given(node, parts)?;
         }
         Ok(())

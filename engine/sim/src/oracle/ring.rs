@@ -1,10 +1,11 @@
 //! pinned-log-stays and retention-is-bounded, judged by the disk: an append overwrites no record that the durable
-//! superblock still relies on, and nothing that is being read.
+//! superblock still relies on, and nothing that is being read for a client who still waits. (A read whose request was
+//! refused meanwhile reads on for nobody: its record is pinned no more.)
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::{AppendPart, Area, DiskOp};
-use seawall_wal::names::Lsn;
+use seawall_engine::io::{AppendPart, Area, Buf, DiskOp};
+use seawall_wal::names::{BLOCK_BYTES, Lsn};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::{SlotState, Superblock};
 
@@ -35,16 +36,21 @@ impl Rings {
         Rings { rings: vec![Ring::default(); replicas] }
     }
 
-    /// A disk is given an operation.
-    pub(crate) fn on_given(&mut self, node: usize, what: &DiskOp, disk: &Disk) -> Result<(), Failure> {
+    /// A disk is given an operation. `waiting`: the buffers of reads whose clients wait.
+    pub(crate) fn on_given(
+        &mut self,
+        node: usize,
+        what: &DiskOp,
+        disk: &Disk,
+        waiting: impl Iterator<Item = Buf> + Clone,
+    ) -> Result<(), Failure> {
         let DiskOp::Append { offset, parts, .. } = what else { return Ok(()) };
         let unit = u64::from(disk.geometry().unit_bytes);
         let end = offset + append_bytes(parts, unit);
-        for other in disk.in_flight() {
-            if let Some(piece) = log_reads(other).find(|(from, to)| *from < end && *offset < *to) {
+        for (into, from, to) in disk.in_flight().flat_map(log_reads) {
+            if from < end && *offset < to && waiting.clone().any(|buf| buf.slot == into.slot) {
                 let detail = format!(
-                    "node {node} writes the log at {offset:#x}..{end:#x} while {:#x}..{:#x} is being read",
-                    piece.0, piece.1
+                    "node {node} writes the log at {offset:#x}..{end:#x} while {from:#x}..{to:#x} is being read for a client"
                 );
                 return Err(Failure::new("pinned-log-stays", detail));
             }
@@ -137,14 +143,14 @@ impl Ring {
 }
 
 fn append_bytes(parts: &[AppendPart], unit: u64) -> u64 {
-    let body = |part: &AppendPart| part.body.map_or(0, |buf| u64::from(buf.blocks) * 4096);
+    let body = |part: &AppendPart| part.body.map_or(0, |buf| u64::from(buf.blocks) * u64::from(BLOCK_BYTES));
     parts.iter().map(|part| unit + body(part)).sum()
 }
 
-/// The parts of the log, in bytes, that an operation reads for somebody.
-fn log_reads(what: &DiskOp) -> impl Iterator<Item = (u64, u64)> {
-    let pieces = match what {
-        DiskOp::Read { pieces, .. } => &pieces[..],
+/// The parts of the log, in bytes, that an operation reads, and into which buffer.
+fn log_reads(what: &DiskOp) -> impl Iterator<Item = (Buf, u64, u64)> {
+    let (pieces, into) = match what {
+        DiskOp::Read { pieces, into, .. } => (&pieces[..], *into),
         DiskOp::ReadMeta { .. }
         | DiskOp::WriteMeta { .. }
         | DiskOp::Scan { .. }
@@ -152,10 +158,12 @@ fn log_reads(what: &DiskOp) -> impl Iterator<Item = (u64, u64)> {
         | DiskOp::WriteHome { .. }
         | DiskOp::Discard { .. }
         | DiskOp::Flush { .. }
-        | DiskOp::Merge { .. } => &[],
+        | DiskOp::Merge { .. } => (&[][..], None),
     };
     let log = pieces.iter().filter(|piece| piece.area == Area::Log);
-    log.map(|piece| (piece.offset, piece.offset + u64::from(piece.blocks) * 4096))
+    log.filter_map(move |piece| {
+        Some((into?, piece.offset, piece.offset + u64::from(piece.blocks) * u64::from(BLOCK_BYTES)))
+    })
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl Profile {
             blackout: None,
             loss: Loss::TornSectors,
             down: Every { min: 10 * MILLIS, max: 300 * MILLIS },
+            outage: Every { min: 10 * MILLIS, max: 500 * MILLIS },
             pause: None,
             cut: None,
             one_way: None,
@@ -239,7 +240,7 @@ mod tests {
             let mut bare = drawn.clone();
             // What the planner draws deeds from.
             let calm = Profile::calm();
-            bare.down = calm.down;
+            (bare.down, bare.outage) = (calm.down, calm.outage);
             (bare.device, bare.wire) = (calm.device, calm.wire);
             for kind in [
                 &mut bare.kill,
