@@ -9,7 +9,7 @@ use sim::word::{Span, Word};
 /// How it is used.
 pub(crate) const USAGE: &str = "\
 usage: sim --seed N [--bait NAME] [--trace] [--timeline] [--save FILE] [--shrink]
-       sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE]
+       sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE] [--bare]
        sim --scenario FILE-OR-FOLDER [--seed N] [--jobs N] [--trace] [--timeline]
        sim --replay FILE [--trace] [--timeline] [--shrink]
        sim --sweep [--table FILE]";
@@ -23,6 +23,7 @@ pub(crate) struct Asked {
     pub(crate) replay: Option<PathBuf>,
     pub(crate) save: Option<PathBuf>,
     pub(crate) coverage: Option<PathBuf>,
+    pub(crate) bare: bool,
     pub(crate) swarm: bool,
     pub(crate) budget: Option<Duration>,
     pub(crate) jobs: usize,
@@ -41,6 +42,7 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
         replay: None,
         save: None,
         coverage: None,
+        bare: false,
         swarm: false,
         budget: None,
         jobs: 2,
@@ -65,6 +67,7 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
             "--replay" => asked.replay = Some(value()?.into()),
             "--save" => asked.save = Some(value()?.into()),
             "--coverage" => asked.coverage = Some(value()?.into()),
+            "--bare" => asked.bare = true,
             "--swarm" => asked.swarm = true,
             "--budget" => {
                 let text = value()?;

@@ -103,7 +103,9 @@ impl World {
             Wish::Flush => Ask::Flush,
         };
         self.transcript.line(self.now, &node, || format!("request {} {wish:?}", id.0));
-        self.nodes[node].requests.insert(id, Request { slot, asked, wish, began: self.turn, buf });
+        self.nodes[node]
+            .requests
+            .insert(id, Request { slot, asked, wish, began: self.turn, since: self.now, buf });
         self.hear(node, Input::Request { id, request })
     }
 }

@@ -50,7 +50,7 @@ impl World {
     /// Too few copies left whose word counts: no election can succeed, since what was acknowledged might be lost.
     /// Contract, section 8. That can happen where acknowledgements come before the flush, or where one copy was thrown
     /// away while another one was being rebuilt. What the copies are is read from the disks.
-    fn needs_operator(&self) -> bool {
+    pub(crate) fn needs_operator(&self) -> bool {
         let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
         let reigns = |role| matches!(role, Role::Starting | Role::Primary);
         let reigned =

@@ -3,6 +3,7 @@
 
 mod asking;
 mod atlas;
+mod bare;
 mod birth;
 mod care;
 mod checksum;
@@ -29,6 +30,7 @@ mod prng;
 mod profile;
 mod queue;
 mod quiesce;
+pub mod rate;
 pub mod run;
 pub mod scenario;
 pub mod shrink;

@@ -6,6 +6,7 @@
 //! sim --seed N --shrink                 a failing run, made short
 //! sim --seeds A..B                      many runs
 //! sim --swarm --budget 10m --jobs 2     as many runs as the time allows
+//! sim --seeds A..B --bare               runs that leave a bare quorum after the faults
 //! sim --seeds A..B --coverage FILE      what they saw, as a document
 //! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught
 //! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
 
 fn options(asked: &Asked, seed: u64) -> Options {
     let Asked { bait, trace, timeline, .. } = *asked;
-    Options { seed, bait, trace, timeline, script: None }
+    Options { seed, bait, trace, timeline, bare: asked.bare, script: None }
 }
 
 fn one(options: &Options, asked: &Asked) -> ExitCode {

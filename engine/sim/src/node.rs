@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) wish: Wish,
     /// When.
     pub(crate) began: Turn,
+    /// When, by the world's clock.
+    pub(crate) since: Moment,
     /// The buffer of a read.
     pub(crate) buf: Option<Buf>,
 }

@@ -17,6 +17,8 @@ pub struct Options {
     pub trace: bool,
     /// Keep a readable account.
     pub timeline: bool,
+    /// After the faults only a bare quorum is left, and must go on writing.
+    pub bare: bool,
     /// What the world is like and what is done to it, instead of what the seed brings.
     pub script: Option<Arc<Script>>,
 }
@@ -25,6 +27,6 @@ impl Options {
     /// The plain run of a seed.
     #[must_use]
     pub fn seed(seed: u64) -> Options {
-        Options { seed, bait: None, trace: false, timeline: false, script: None }
+        Options { seed, bait: None, trace: false, timeline: false, bare: false, script: None }
     }
 }

@@ -271,6 +271,15 @@ impl Profile {
         profile
     }
 
+    /// The same, but that writes go on without one of the copies.
+    pub(crate) fn with_spare(mut self) -> Profile {
+        self.replicas = self.replicas.max(3);
+        if self.commit == CommitRule::All {
+            self.commit = CommitRule::Majority;
+        }
+        self
+    }
+
     /// Whether writes go on without one of the copies.
     pub(crate) fn has_spare(&self) -> bool {
         copies_needed(self.commit, self.replicas) < self.replicas

@@ -88,6 +88,14 @@ fn live(world: &mut World) -> Result<(), Failure> {
     world.suffer()?;
     let healed = world.now;
     world.heal()?;
+    if world.options.bare {
+        if !world.leave_a_quorum()? {
+            world.tally.needs_operator += 1;
+            return world.check_story(None);
+        }
+        world.keep_writing()?;
+        world.bring_back()?;
+    }
     // Until somebody serves again, and long enough to see how fast.
     let (late, calm) = (healed.plus(WORK_MAX), healed.plus(AFTERMATH - CALM));
     while world.advance(calm)? {}

@@ -191,6 +191,19 @@ impl Script {
         script
     }
 
+    /// That world, and nothing that is done to it.
+    pub(crate) fn bare(profile: Profile) -> Script {
+        Script {
+            title: "a world by itself".to_owned(),
+            seeds: 0..1,
+            plant: None,
+            baits: Vec::new(),
+            profile,
+            steps: Vec::new(),
+            expects: Vec::new(),
+        }
+    }
+
     /// The check by which it is expected to fail.
     #[must_use]
     pub fn fails(&self) -> Option<&str> {

@@ -265,6 +265,8 @@ impl World {
         let pause = match &result {
             Ok(done) => {
                 self.on_done(node, &request, done)?;
+                let wait = self.now.since(request.since);
+                self.waits.iter_mut().for_each(|waits| waits.push(wait));
                 self.sign(node, if let Done::Read { .. } = done { Sign::Read } else { Sign::Wrote });
                 self.hands[request.slot].guess = node;
                 0

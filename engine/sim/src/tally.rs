@@ -194,6 +194,8 @@ pub struct Tally {
     pub replaced: u64,
     /// Disks that were harmed and came to be whole again.
     pub whole_again: u64,
+    /// Stages in which a bare quorum went on writing.
+    pub bare_stages: u64,
     /// What was written among the faults.
     pub effort: Effort,
     /// Virtual nanoseconds.
@@ -235,6 +237,7 @@ impl Tally {
         self.spared += other.spared;
         self.replaced += other.replaced;
         self.whole_again += other.whole_again;
+        self.bare_stages += other.bare_stages;
         self.effort.add(other.effort);
         self.nanos += other.nanos;
     }

@@ -138,6 +138,8 @@ pub(crate) struct World {
     pub(crate) wishes: u64,
     /// The deeds that were carried out.
     pub(crate) deeds: Vec<Deed>,
+    /// How long each completed write took, in nanoseconds, if somebody wants to know.
+    pub(crate) waits: Option<Vec<u64>>,
     /// When everything was mended.
     pub(crate) healed: Option<Moment>,
     /// Whether a copy was wiped.
@@ -160,6 +162,7 @@ impl World {
         let seed = options.seed;
         let profile = match &options.script {
             Some(script) => script.profile.clone(),
+            None if options.bare => Profile::draw(seed).with_spare(),
             None => Profile::draw(seed),
         };
         let stream = |stream| Prng::new(seed, stream);
@@ -207,6 +210,7 @@ impl World {
             wishes: 0,
 
             deeds: Vec::new(),
+            waits: None,
             healed: None,
             wiped: false,
             answers: BTreeMap::new(),
