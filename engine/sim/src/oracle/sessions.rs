@@ -88,9 +88,7 @@ impl Sessions {
         peer: &PeerStatus,
     ) -> Result<(), Failure> {
         let look = Look::new(peer);
-        // An open weakness, judged at the end of the run: a rebuild that waits for the reign to begin.
-        let deferred = status.role == Role::Starting && peer.last_end == "deferred";
-        let idle = deferred || peer.counts && peer.durable == status.log_end;
+        let idle = peer.counts && peer.durable == status.log_end;
         let still = self.still.entry((node, peer.replica)).or_insert_with(|| (look.clone(), 0));
         if idle || still.0 != look {
             *still = (look, 0);
