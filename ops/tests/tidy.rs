@@ -91,6 +91,10 @@ fn sources() -> Vec<Source> {
                 }
                 continue;
             }
+            if name == ".git" {
+                // A worktree's: it says where the repository is.
+                continue;
+            }
             let relative = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
             let Ok(text) = fs::read_to_string(&path) else { continue };
             found.push(Source { path: relative, text });
