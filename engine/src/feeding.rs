@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use seawall_sender::feed::{Append, Pulse};
 use seawall_sender::frame::Kind;
 use seawall_sender::session_id::SessionId;
-use seawall_wal::names::{BLOCK_BYTES, Crc, Lsn, ReplicaId};
+use seawall_wal::names::{BLOCK_BYTES, Crc, Extent, Lsn, ReplicaId};
 
 use crate::core::{Core, Purpose};
 use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, ReadPiece};
 use crate::lane::Lane;
+use crate::notice::{AreaName, Notice};
 use crate::setup::Ack as AckMode;
 
 impl Core {
@@ -132,18 +133,23 @@ impl Core {
 
     /// Whether bodies that were read are those of the records.
     pub(crate) fn bodies_match(&self, first: Lsn, records: u64, crcs: &[Crc]) -> bool {
+        self.body_mismatch(first, records, crcs).is_none()
+    }
+
+    /// What the first record writes whose body is not what was read.
+    fn body_mismatch(&self, first: Lsn, records: u64, crcs: &[Crc]) -> Option<Extent> {
         let mut at = 0;
         let mut lsn = first;
         for _ in 0..records {
             for crc in self.log.body_crcs(lsn) {
                 if crcs.get(at) != Some(crc) {
-                    return false;
+                    return self.log.entry(lsn).map(|entry| entry.extent);
                 }
                 at += 1;
             }
             lsn = lsn.next();
         }
-        true
+        None
     }
 
     /// Old records for a peer came.
@@ -168,8 +174,9 @@ impl Core {
             Ok(other) => panic!("a read was answered with {other:?}"),
             Err(error) => return self.fail(Area::Log, error),
         };
-        if !self.bodies_match(first, records, &crcs) {
+        if let Some(extent) = self.body_mismatch(first, records, &crcs) {
             self.release(buf);
+            self.notice(Notice::Corrupt { area: AreaName(Area::Log), extent });
             return self.fail(Area::Log, DiskError { errno: 5 });
         }
         let (mut at, mut lsn) = (0, first);
