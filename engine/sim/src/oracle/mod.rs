@@ -20,13 +20,13 @@ use core::fmt;
 
 use seawall_engine::io::{Area, DiskOp, OpId};
 use seawall_engine::setup::CommitRule;
-use seawall_engine::status::Status;
+use seawall_engine::status::{Role, Status};
 use seawall_wal::names::Epoch;
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 
 use crate::birth::replica;
 use crate::disk::{Crash, Disk};
-use crate::node::Node;
+use crate::node::{Node, Request};
 use crate::oracle::bodies::Bodies;
 use crate::oracle::copies::Copies;
 use crate::oracle::frontiers::Frontiers;
@@ -139,7 +139,11 @@ impl Oracle {
         what: &DiskOp,
     ) -> Result<(), Failure> {
         self.copies.on_given(node, op, what);
-        let waiting = here.requests.values().filter_map(|request| request.buf);
+        // When a reign ends its reads are refused, but not before the disk has let go of their buffers.
+        let reigns = |_: &&Request| {
+            here.replica.as_ref().is_some_and(|replica| replica.status().role == Role::Primary)
+        };
+        let waiting = here.requests.values().filter(reigns).filter_map(|request| request.buf);
         self.rings.on_given(node, what, &here.disk, waiting)?;
         if let DiskOp::Append { parts, .. } = what {
             self.home.on_append(parts, &here.pool);

@@ -1,6 +1,6 @@
 //! pinned-log-stays and retention-is-bounded, judged by the disk: an append overwrites no record that the durable
 //! superblock still relies on, and nothing that is being read for a client who still waits. (A read whose request was
-//! refused meanwhile reads on for nobody: its record is pinned no more.)
+//! refused meanwhile, or whose reign is over, reads on for nobody: its record is pinned no more.)
 
 use std::collections::BTreeMap;
 
