@@ -189,7 +189,7 @@ impl Core {
             self.disk(Purpose::Merge { number }, what);
             return;
         }
-        merging.pin = merging.located.oldest.map(|lsn| self.log.pin(lsn));
+        merging.pin = self.pin_read(merging.located.oldest);
         let pieces = self.pieces(extent, &merging.located);
         let primary = self.primary.as_mut().expect("a primary merges");
         primary.merges.insert(number, merging);

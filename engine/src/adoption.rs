@@ -10,6 +10,7 @@ use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, LineageRow, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
+use crate::bait::Bait;
 use crate::ballot::{Fetch, FetchEnd, Promise};
 use crate::candidate::{PATIENCE_YIELDING, Stage};
 use crate::core::{Core, Told};
@@ -36,7 +37,10 @@ impl Core {
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (to, lineage) = (best.log.end, best.lineage.clone());
         candidate.stage = Stage::Fetching { link, to, receiver: None, lineage, until };
-        if fork < self.log.end() {
+        if fork < self.log.end() && self.setup.baited(Bait::FetchBeforeCut) {
+            self.cut_tail(fork, Told::Nothing);
+            self.fetch_on();
+        } else if fork < self.log.end() {
             // The mark is durable before anything is written over what was cut.
             self.cut_tail(fork, Told::CutForFetch { epoch });
         } else {
@@ -47,6 +51,9 @@ impl Core {
     /// The best log is elsewhere and out of reach: its holder, who promised us, asks for promises itself before we
     /// do so again.
     fn yield_to_holder(&mut self, why: &str) {
+        if self.setup.baited(Bait::NeverYield) {
+            return self.round_failed(why);
+        }
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (epoch, promised) = (candidate.epoch, candidate.highest);
         candidate.why = why.into();
@@ -107,7 +114,7 @@ impl Core {
         let (kind, row) =
             (append.record.kind, LineageRow { epoch: append.record.epoch, first: append.record.lsn });
         if self.append(append.record, body).is_ok() {
-            if kind == RecordKind::EpochStart {
+            if kind == RecordKind::EpochStart && !self.setup.baited(Bait::LineageBehind) {
                 self.lineage.push(row);
             }
             // What the holder knows to be settled may go home here, and so make room.

@@ -7,6 +7,7 @@ use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, LsnRange, ReplicaId};
 
+use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, Standing};
 use crate::candidate::PATIENCE;
 use crate::core::{Core, Purpose, Told};
@@ -31,9 +32,9 @@ impl Core {
         let promised = self.promised();
         let standing = Standing {
             able: self.fault.is_none() && self.drain.is_none() && !self.drained,
-            promised,
+            promised: if self.setup.baited(Bait::PromiseFalls) { Epoch::ZERO } else { promised },
             // Invariant: rebuilding-never-votes.
-            whole: self.base_complete(),
+            whole: self.base_complete() || self.setup.baited(Bait::RebuildingVotes),
             hears_a_primary: self.hears_a_primary(),
         };
         if let Some(why) = standing.denial(&ask) {
@@ -55,17 +56,17 @@ impl Core {
         // It flushes its log first, then its promise.
         self.flush_to = self.flush_to.max(self.log.end());
         self.promising = Some(PendingPromise { link, epoch: ask.epoch, stored: false });
-        #[cfg(feature = "bait")]
-        if self.setup.bait == Some(crate::bait::Bait::PromiseNotDurable) {
+        if self.setup.baited(Bait::PromiseNotDurable) {
             self.change_superblock(Safety::Twice, Told::Nothing, |superblock| {
                 superblock.promised = ask.epoch
             });
             self.on_promise_stored(link, ask.epoch);
             return;
         }
+        let falls = self.setup.baited(Bait::PromiseFalls);
         // Invariant: promise-is-durable-first. Both copies, one after the other, before it is told.
         self.change_superblock(Safety::Twice, Told::Promise { link, epoch: ask.epoch }, |superblock| {
-            assert!(superblock.promised <= ask.epoch, "Invariant: promised-never-falls.");
+            assert!(superblock.promised <= ask.epoch || falls, "Invariant: promised-never-falls.");
             superblock.promised = ask.epoch;
         });
     }
@@ -98,10 +99,7 @@ impl Core {
                 self.rest(epoch, PATIENCE);
             }
         }
-        #[cfg(feature = "bait")]
-        let deaf = self.setup.bait == Some(crate::bait::Bait::AcceptStaleSession);
-        #[cfg(not(feature = "bait"))]
-        let deaf = false;
+        let deaf = self.setup.baited(Bait::AcceptStaleSession);
         if !deaf && self.feed.as_ref().is_some_and(|feed| feed.epoch < epoch) {
             self.end_feed("a higher epoch was promised");
         }
@@ -125,7 +123,9 @@ impl Core {
             return;
         }
         self.promising = None;
-        if !self.links.contains_key(&pending.link) || self.promised() != pending.epoch {
+        // A primary of that very epoch may have begun to rebuild this copy meanwhile.
+        let whole = self.base_complete() || self.setup.baited(Bait::RebuildingVotes);
+        if !self.links.contains_key(&pending.link) || self.promised() != pending.epoch || !whole {
             return;
         }
         let promise = self.promise(pending.epoch, false);

@@ -1,53 +1,118 @@
-//! Planted bugs: each breaks one rule, so that the check which guards it can be shown to fail.
+//! Planted bugs: each breaks one rule, so that the check which guards it can be shown to fail; and the designs that
+//! others had before, as bugs of the same kind. They exist in builds with the feature `bait` alone: in any other
+//! build [`Setup::baited`](crate::setup::Setup) is the constant `false`.
 
-/// Which rule is broken.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Bait {
-    /// A replica acknowledges a record before its disk has it (breaks durable-before-done).
-    AckBeforeDisk,
-    /// A write completes with one copy fewer than the rule says (breaks durable-before-done).
-    CompleteOneEarly,
-    /// Records go home before they are committed (breaks only-committed-goes-home).
-    HomeBeforeCommit,
-    /// A voter that promised a higher epoch goes on taking records in the session of the lower one (breaks
-    /// stale-session-changes-nothing).
-    AcceptStaleSession,
-    /// A base block overwrites a newer live one (breaks base-never-over-newer).
-    BaseOverNewer,
-    /// A promise is spoken before it is durable (breaks promise-is-durable-first).
-    PromiseNotDurable,
-    /// A round moves records home before the superblock names them as settled (breaks in-sync-means-equal: what a
-    /// crash leaves of it is copied as a rebuild's base).
-    MoveUnnamed,
-    /// Reads are served without asking a majority (breaks reads-need-a-lease).
-    ReadUnconfirmed,
+macro_rules! baits {
+    ($($bait:ident = $name:literal breaks $rule:literal: $says:literal;)*) => {
+        /// Which rule is broken, and how.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Bait {
+            $(#[doc = $says] $bait,)*
+        }
+
+        #[cfg(feature = "bait")]
+        impl Bait {
+            /// All of them.
+            pub const ALL: &[Bait] = &[$(Bait::$bait,)*];
+
+            /// Its name on a command line.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Bait::$bait => $name,)*
+                }
+            }
+
+            /// The invariant that it breaks.
+            #[must_use]
+            pub fn breaks(self) -> &'static str {
+                match self {
+                    $(Bait::$bait => $rule,)*
+                }
+            }
+
+            /// What it does, in one sentence.
+            #[must_use]
+            pub fn says(self) -> &'static str {
+                match self {
+                    $(Bait::$bait => $says,)*
+                }
+            }
+        }
+    };
 }
 
-impl Bait {
-    /// All of them.
-    pub const ALL: [Bait; 8] = [
-        Bait::AckBeforeDisk,
-        Bait::CompleteOneEarly,
-        Bait::HomeBeforeCommit,
-        Bait::AcceptStaleSession,
-        Bait::BaseOverNewer,
-        Bait::PromiseNotDurable,
-        Bait::MoveUnnamed,
-        Bait::ReadUnconfirmed,
-    ];
-
-    /// Its name on a command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Bait::AckBeforeDisk => "ack-before-disk",
-            Bait::CompleteOneEarly => "complete-one-early",
-            Bait::HomeBeforeCommit => "home-before-commit",
-            Bait::AcceptStaleSession => "accept-stale-session",
-            Bait::BaseOverNewer => "base-over-newer",
-            Bait::PromiseNotDurable => "promise-not-durable",
-            Bait::MoveUnnamed => "move-unnamed",
-            Bait::ReadUnconfirmed => "read-unconfirmed",
-        }
-    }
+baits! {
+    AckBeforeDisk = "ack-before-disk" breaks "durable-before-done":
+        "A replica acknowledges a record when it receives it, before its disk has it.";
+    CompleteOneEarly = "complete-one-early" breaks "durable-before-done":
+        "A write completes with the primary's copy alone, whatever the commit rule says.";
+    FlushUnconfirmed = "flush-unconfirmed" breaks "durable-before-done":
+        "In `written` mode a flush completes without asking a majority whether this primary still reigns.";
+    HomeBeforeCommit = "home-before-commit" breaks "only-committed-goes-home":
+        "Records go home before they are committed.";
+    SkipRecord = "skip-record" breaks "log-is-dense":
+        "A sender counts a record as sent now and then, and the receiver takes what comes after the hole.";
+    ReignAgain = "reign-again" breaks "one-primary-per-epoch":
+        "A restarted primary goes on in its old epoch.";
+    PromiseNotDurable = "promise-not-durable" breaks "promise-is-durable-first":
+        "A promise is spoken before it is durable.";
+    PromiseFalls = "promise-falls" breaks "promised-never-falls":
+        "A voter promises any epoch that it is asked for, also a lower one than before.";
+    PromiseForgotten = "promise-forgotten" breaks "promised-never-falls":
+        "A restarted voter knows its last record's epoch and no promise: the fence is in memory only.";
+    AcceptStaleSession = "accept-stale-session" breaks "stale-session-changes-nothing":
+        "A voter that promised a higher epoch goes on taking records in the session of the lower one.";
+    AnyDiskWillDo = "any-disk-will-do" breaks "identity-outlives-address":
+        "Neither end of a connection compares who is there with whom it wants.";
+    AckWhatWasTold = "ack-what-was-told" breaks "acked-never-past-log":
+        "A replica acknowledges what the primary says its log holds, instead of its own.";
+    FeedUnpinned = "feed-unpinned" breaks "pinned-log-stays":
+        "The log that a peer is fed from is not pinned.";
+    ReadUnpinned = "read-unpinned" breaks "pinned-log-stays":
+        "What is read from the log for a client or a rebuild is not pinned.";
+    KeepPin = "keep-pin" breaks "retention-is-bounded":
+        "The pin of a session that is over is never given back.";
+    CommitFalls = "commit-falls" breaks "committed-never-falls":
+        "A primary's commit frontier follows the voters' frontiers down when one of them is lost.";
+    CutBelowHome = "cut-below-home" breaks "cut-only-above-checkpoint":
+        "A replica is cut to where the histories part, also below what is home.";
+    BaseOverNewer = "base-over-newer" breaks "base-never-over-newer":
+        "A base block overwrites a newer live one.";
+    RebuildingVotes = "rebuilding-votes" breaks "rebuilding-never-votes":
+        "A replica whose copy is not whole promises like any other.";
+    RebuildingCounts = "rebuilding-counts" breaks "rebuilding-never-votes":
+        "A replica counts for commit while its base is still being copied.";
+    SentIsHeld = "sent-is-held" breaks "dirty-cleared-by-proof":
+        "What a peer that is behind was sent from the log counts as held, before it answers.";
+    ReadUnconfirmed = "read-unconfirmed" breaks "reads-need-a-lease":
+        "Reads are served without asking a majority.";
+    CompleteTwice = "complete-twice" breaks "completion-exactly-once":
+        "Every so often a write is completed twice.";
+    ForgetToAnswer = "forget-to-answer" breaks "completion-exactly-once":
+        "The writes that a reign leaves in its log when it ends are never answered.";
+    LeakBuffer = "leak-buffer" breaks "buffers-come-home":
+        "Every so often a record's body is not given back once the log has it.";
+    ReleaseTwice = "release-twice" breaks "buffers-come-home":
+        "A write that is refused gives its buffer back twice.";
+    MoveUnnamed = "move-unnamed" breaks "in-sync-means-equal":
+        "A round moves records home before the superblock names them as settled.";
+    SkipBlock = "skip-block" breaks "in-sync-means-equal":
+        "A rebuild skips a block, and its digest is taken for equal.";
+    DigestAtEnd = "digest-at-end" breaks "in-sync-means-equal":
+        "The digest that proves a rebuild is planned at the log's end, which may need that copy to settle.";
+    FetchBeforeCut = "fetch-before-cut" breaks "cut-only-above-checkpoint":
+        "A candidate overwrites the tail that it cut before the cut is durable.";
+    LineageBehind = "lineage-behind" breaks "log-is-dense":
+        "A candidate notes the epochs that it fetches when the fetch is whole, and not if it breaks.";
+    BaseWaitsForEver = "base-waits-for-ever" breaks "retention-is-bounded":
+        "Base blocks go on waiting for a checkpoint that nobody wants any more.";
+    CommitPastCut = "commit-past-cut" breaks "committed-never-falls":
+        "A cut leaves the commit frontier above the log's end.";
+    NeverYield = "never-yield" breaks "one-primary-per-epoch":
+        "A candidate that can't reach the best log asks again at once instead of leaving it to its holder.";
+    AddressKeyed = "address-keyed" breaks "identity-outlives-address":
+        "A primary keeps a peer's progress by its address, whatever disk answers there.";
+    ResumeUnasked = "resume-unasked" breaks "stale-session-changes-nothing":
+        "After a reconnect the feed goes on where the primary remembers to have been, without a handshake.";
 }

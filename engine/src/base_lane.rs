@@ -14,6 +14,7 @@ use seawall_wal::log::Pin;
 use seawall_wal::names::{Crc, Extent, Lsn, ReplicaId};
 use seawall_wal::table::stored;
 
+use crate::bait::Bait;
 use crate::core::{Core, Purpose};
 use crate::digest::Asker;
 use crate::follower::FeedName;
@@ -149,7 +150,7 @@ impl Core {
     fn read_base(&mut self, replica: ReplicaId, mut read: SourceRead) {
         read.located = self.locate_taken(read.extent);
         read.moves = self.mover.moves();
-        read.pin = read.located.oldest.map(|lsn| self.log.pin(lsn));
+        read.pin = self.pin_read(read.located.oldest);
         // Holes are left out: what is left moves together.
         let mut at = 0;
         let mut pieces: Vec<ReadPiece> = self.pieces(read.extent, &read.located);
@@ -333,17 +334,15 @@ impl Core {
                     return Err(violation);
                 }
             };
-            #[cfg(feature = "bait")]
-            let admitted = if self.setup.bait == Some(crate::bait::Bait::BaseOverNewer) {
-                match admitted {
-                    Admitted::Write { .. } => Admitted::Write { runs: alloc::vec![base.extent] },
-                    Admitted::Held => Admitted::Held,
-                }
-            } else {
-                admitted
-            };
             match admitted {
                 Admitted::Held => {}
+                Admitted::Write { .. } if self.setup.baited(Bait::BaseOverNewer) => {
+                    self.write_base(&base, payload.as_ref(), &[base.extent]);
+                }
+                Admitted::Write { .. } if self.setup.baited(Bait::SkipBlock) => {
+                    let rest = Extent::new(base.extent.start + 1, base.extent.blocks - 1);
+                    self.write_base(&base, payload.as_ref(), &[rest]);
+                }
                 Admitted::Write { runs } => self.write_base(&base, payload.as_ref(), &runs),
             }
             self.drop_payload(payload);
@@ -464,7 +463,7 @@ impl Core {
     /// Our digest is known: tell it, once a base that it proves is complete on disk.
     pub(crate) fn tell_digest(&mut self, session: SessionId, at: Lsn, theirs: u128, ours: u128) {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.session == session) else { return };
-        if ours == theirs
+        if (ours == theirs || self.setup.baited(Bait::SkipBlock))
             && let Some(copy) = feed.base.as_mut()
         {
             // Invariant: in-sync-means-equal.

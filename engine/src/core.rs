@@ -9,7 +9,7 @@ use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
 use seawall_wal::geometry::Geometry;
-use seawall_wal::log::Log;
+use seawall_wal::log::{Log, Pin};
 use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, ReplicaId};
 use seawall_wal::overlay::Overlay;
 use seawall_wal::record::{Kind as RecordKind, RecordHeader};
@@ -18,6 +18,7 @@ use seawall_wal::table::Table;
 
 use crate::appender::Appender;
 use crate::authority::PendingPromise;
+use crate::bait::Bait;
 use crate::candidate::Candidate;
 use crate::digest::Digests;
 use crate::follower::{Feed, FeedName};
@@ -159,7 +160,10 @@ pub(crate) struct Core {
 impl Core {
     /// The replica that a disk holds.
     pub(crate) fn new(now: Instant, setup: Setup, found: crate::opening::Found, next_op: u64) -> Core {
-        let crate::opening::Found { superblock, table, mut log, rule, torn_at: _ } = found;
+        let crate::opening::Found { mut superblock, table, mut log, rule, torn_at: _ } = found;
+        if setup.baited(Bait::PromiseForgotten) {
+            (superblock.promised, superblock.campaigned) = (log.tail_epoch(), Epoch::ZERO);
+        }
         log.on_written(log.end());
         log.on_durable(log.end());
         let mut lineage = superblock.lineage.clone();
@@ -323,6 +327,12 @@ impl Core {
         self.note_recent(header.lsn, header.kind, header.extent);
         self.appender.push(header, body, &placed);
         Ok(())
+    }
+
+    /// Hold the log from `oldest` on for a read of it.
+    pub(crate) fn pin_read(&mut self, oldest: Option<Lsn>) -> Option<Pin> {
+        let oldest = oldest.filter(|_| !self.setup.baited(Bait::ReadUnpinned))?;
+        Some(self.log.pin(oldest))
     }
 
     /// The header of a record that the log holds.

@@ -18,6 +18,7 @@ use seawall_wal::overlay::Overlay;
 use seawall_wal::record::RecordHeader;
 use seawall_wal::superblock::BaseState;
 
+use crate::bait::Bait;
 use crate::base_lane::Copy as BaseCopy;
 use crate::core::{Core, Told};
 use crate::io::{Buf, LinkId, Payload};
@@ -29,7 +30,7 @@ pub(crate) const POSITION_MAX: u64 = COUNT_MAX;
 
 /// How far a feed is.
 #[derive(Clone, PartialEq, Debug)]
-enum Stage {
+pub(crate) enum Stage {
     /// The primary greeted us; our promise and our log are on their way to the disk.
     Greeted { promised: bool },
     /// Our facts are told.
@@ -55,9 +56,9 @@ pub(crate) struct Feed {
     pub(crate) link: LinkId,
     pub(crate) session: SessionId,
     pub(crate) epoch: Epoch,
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// Records that found no room in the log; bounded by the sender's window.
-    parked: VecDeque<(RecordHeader, Option<Buf>)>,
+    pub(crate) parked: VecDeque<(RecordHeader, Option<Buf>)>,
     pub(crate) heard: Instant,
     told: Option<Ack>,
     /// A lossy replica is lossy no more when durable below here.
@@ -233,10 +234,12 @@ impl Core {
     }
 
     /// Make the primary's plan true of our log and base, durably.
-    fn make_true(&mut self, begin: Begin) {
+    fn make_true(&mut self, #[cfg_attr(not(feature = "bait"), expect(unused_mut))] mut begin: Begin) {
         let Some(feed) = self.feed.as_ref() else { return };
         let (link, epoch, session) = (feed.link, feed.epoch, feed.session);
         let from = begin.plan.feed_from();
+        #[cfg(feature = "bait")]
+        self.obey(&mut begin);
         let keeps_log = !matches!(begin.plan, BeginPlan::Rebuild { .. });
         let refusal = if !keeps_log {
             None
@@ -246,7 +249,10 @@ impl Core {
             || self.log.epoch_before(from) != Some(begin.epoch_before)
         {
             Some(Refusal::ChainDiffers)
-        } else if from < self.log.end() && (from < self.checkpoint() || from < self.taken) {
+        } else if from < self.log.end()
+            && (from < self.checkpoint() || from < self.taken)
+            && !self.setup.baited(Bait::CutBelowHome)
+        {
             // Invariant: cut-only-above-checkpoint.
             Some(Refusal::CutBelowHome)
         } else if matches!(begin.plan, BeginPlan::Feed { .. }) && from != self.log.end() {
@@ -329,6 +335,8 @@ impl Core {
     /// Drop the records from `to` on. They were never committed.
     pub(crate) fn cut_tail(&mut self, to: Lsn, told: Told) {
         let from = self.log.end();
+        #[cfg(feature = "bait")]
+        self.forget_home_above(to);
         // Invariant: cut-only-above-checkpoint.
         assert!(to >= self.checkpoint() && to >= self.taken, "what is home or settled is never cut");
         assert!(self.appender.is_idle(), "a cut waits for the appends before it");
@@ -337,7 +345,9 @@ impl Core {
             self.lineage.retain(|row| row.first < to);
             self.flush_to = self.flush_to.min(to);
             // In `written` mode a quorum that lost power takes its unflushed promises with it.
-            self.committed = self.committed.min(to);
+            if !self.setup.baited(Bait::CommitPastCut) {
+                self.committed = self.committed.min(to);
+            }
             self.settled = self.settled.min(to);
             self.rebuild_recent();
             self.notice(Notice::TailCut { to, from });
@@ -412,10 +422,13 @@ impl Core {
                 Err(Violation::OutOfTurn { state: "not fed", event: "Append" })
             }
         };
+        #[cfg(feature = "bait")]
+        let judged = judged.or_else(|violation| self.take_anyway(violation, &append.record));
         if let Err(violation) = judged {
             self.drop_payload(payload);
             return Err(violation);
         }
+        let Some(feed) = self.feed.as_mut() else { unreachable!("the frame is of the present feed") };
         if feed.parked.len() >= self.setup.limits.window_records {
             self.drop_payload(payload);
             return Err(Violation::OutOfTurn { state: "window full", event: "Append" });
@@ -424,8 +437,7 @@ impl Core {
         feed.parked.push_back((append.record, body));
         self.unpark();
         self.on_settled_told(session, append.settled);
-        #[cfg(feature = "bait")]
-        if self.setup.bait == Some(crate::bait::Bait::AckBeforeDisk) {
+        if self.setup.baited(Bait::AckBeforeDisk) {
             self.acknowledge();
         }
         Ok(())
@@ -434,6 +446,8 @@ impl Core {
     /// Records join the log as far as it has room.
     fn unpark(&mut self) {
         while let Some((record, body)) = self.feed.as_mut().and_then(|feed| feed.parked.pop_front()) {
+            #[cfg(feature = "bait")]
+            let record = self.chained(record);
             let (epoch, first, kind) = (record.epoch, record.lsn, record.kind);
             match self.append(record, body) {
                 Ok(()) => {
@@ -474,8 +488,7 @@ impl Core {
             Some(Stage::Greeted { .. } | Stage::Told | Stage::Planned { .. } | Stage::Beginning { .. })
             | None => self.log.end(),
         };
-        #[cfg(feature = "bait")]
-        if self.setup.bait == Some(crate::bait::Bait::AckBeforeDisk) {
+        if self.setup.baited(Bait::AckBeforeDisk) {
             return Ack { received, written: received, durable: received, home: self.mover.home };
         }
         // Invariant: acked-never-past-log.
@@ -496,7 +509,10 @@ impl Core {
             self.flush_to = self.flush_to.max(pulse.flush_to);
             self.on_settled_told(session, pulse.settled);
         }
-        let ack = PulseAck { seq: pulse.seq, ack: self.ack() };
+        let mut ack = PulseAck { seq: pulse.seq, ack: self.ack() };
+        if self.setup.baited(Bait::AckWhatWasTold) {
+            (ack.ack.received, ack.ack.written, ack.ack.durable) = (pulse.end, pulse.end, pulse.end);
+        }
         self.send(link, Kind::PulseAck, epoch, session, &ack.encode(), None);
     }
 

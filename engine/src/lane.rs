@@ -21,6 +21,7 @@ use seawall_sender::violation::Violation;
 use seawall_wal::log::Pin;
 use seawall_wal::names::{Crc, Epoch, Lsn, LsnRange, ReplicaId};
 
+use crate::bait::Bait;
 use crate::base_lane::Source as BaseLane;
 use crate::core::Core;
 use crate::digest::Asker;
@@ -52,6 +53,11 @@ pub(crate) struct Lane {
     compares: bool,
     pub(crate) estimator: Estimator,
     pub(crate) began_at: Lsn,
+    /// A planted bug.
+    counts_early: bool,
+    /// How far it was sent records in its last session of this reign; only planted bugs ask.
+    #[cfg(feature = "bait")]
+    pub(crate) remembered: Option<Lsn>,
 }
 
 impl Lane {
@@ -75,13 +81,16 @@ impl Lane {
             compares: false,
             estimator: Estimator::new(),
             began_at: Lsn::ZERO,
+            counts_early: false,
+            #[cfg(feature = "bait")]
+            remembered: None,
         }
     }
 
     /// Whether its frontiers count for commit.
     pub(crate) fn counts(&self) -> bool {
         // Invariant: rebuilding-never-votes.
-        self.session.is_in_sync()
+        self.session.is_in_sync() || self.counts_early && self.base.is_some()
     }
 }
 
@@ -89,7 +98,13 @@ impl Core {
     /// A reign begins: every peer is to be greeted at once.
     pub(crate) fn lanes_due(&mut self) {
         let now = self.now;
+        let counts_early = self.setup.baited(Bait::RebuildingCounts);
         for lane in self.lanes.values_mut() {
+            lane.counts_early = counts_early;
+            #[cfg(feature = "bait")]
+            {
+                lane.remembered = None;
+            }
             lane.session = State::new(now);
         }
         self.lanes_tick();
@@ -186,7 +201,8 @@ impl Core {
             Effect::AskDigest { session, .. } => {
                 self.lane_mut(replica).compares = true;
                 // Not at the log's end: what is not settled may wait for this very peer to count.
-                self.plan_digest(replica, session, self.settled);
+                let end = self.setup.baited(Bait::DigestAtEnd);
+                self.plan_digest(replica, session, if end { self.log.end() } else { self.settled });
             }
             Effect::CountVote { session, counts } => {
                 if counts {
@@ -197,14 +213,19 @@ impl Core {
             }
             Effect::Disconnect { session, end, .. } => {
                 self.notice(Notice::SessionEnded { replica, session, why: end.name() });
+                let keeps_pin = self.setup.baited(Bait::KeepPin);
                 let lane = self.lane_mut(replica);
                 lane.last_end = end.name();
+                #[cfg(feature = "bait")]
+                {
+                    lane.remembered = lane.sender.next().or(lane.remembered);
+                }
                 if lane.sender.session() == Some(session) {
                     lane.sender.end(session);
                 }
                 (lane.reading, lane.digest_at, lane.digest, lane.compares) = (false, None, None, false);
                 let (pin, link) = (lane.pin.take(), lane.link.take());
-                self.unpin(pin);
+                self.unpin(pin.filter(|_| !keeps_pin));
                 self.drop_base(replica);
                 if let Some(link) = link {
                     self.disconnect(link);
@@ -238,6 +259,9 @@ impl Core {
     }
 
     fn pin_lane(&mut self, replica: ReplicaId, from: Lsn) {
+        if self.setup.baited(Bait::FeedUnpinned) {
+            return;
+        }
         let pin = self.log.pin(from);
         let before = self.lane_mut(replica).pin.replace(pin);
         self.unpin(before);
@@ -329,6 +353,8 @@ impl Core {
             self.heard_of(facts.promised);
             return Ok(());
         }
+        #[cfg(feature = "bait")]
+        let facts = &self.facts_as_planted(replica, facts);
         let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
         // Invariant: stale-session-changes-nothing.
         let present = lane.session.session() == Some(session);
@@ -436,7 +462,7 @@ impl Core {
         if !core::mem::take(&mut lane.compares) {
             return Ok(());
         }
-        let equal = ours == theirs.digest;
+        let equal = ours == theirs.digest || self.setup.baited(Bait::SkipBlock);
         if equal {
             self.notice(Notice::RebuildDone { at });
         }

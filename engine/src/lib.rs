@@ -15,6 +15,9 @@ mod appender;
 mod authority;
 #[cfg(feature = "bait")]
 pub mod bait;
+#[cfg(not(feature = "bait"))]
+#[expect(dead_code, unreachable_pub, reason = "some are only planted by what is not built here")]
+mod bait;
 pub mod ballot;
 mod base_lane;
 mod candidate;
@@ -31,6 +34,8 @@ mod locate;
 mod mover;
 pub mod notice;
 mod opening;
+#[cfg(feature = "bait")]
+mod planted;
 mod primary;
 mod pulse;
 mod reading;

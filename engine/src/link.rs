@@ -11,6 +11,7 @@ use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, ReplicaId};
 
+use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise};
 use crate::core::Core;
 use crate::follower::POSITION_MAX;
@@ -268,10 +269,16 @@ impl Core {
     }
 
     fn on_hello(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
-        let hello: Hello = codec::decode(&frame.meta)?;
+        let mut hello: Hello = codec::decode(&frame.meta)?;
         let us = self.identity();
+        let whoever = self.setup.baited(Bait::AnyDiskWillDo);
+        if whoever {
+            hello.to = us.replica;
+        }
         let why = match check_hello(&us, frame.header.volume, &hello) {
-            Ok(version) if hello.from != us.replica && self.setup.member(hello.from).is_some() => {
+            Ok(version)
+                if (hello.from != us.replica || whoever) && self.setup.member(hello.from).is_some() =>
+            {
                 self.links.insert(link, LinkUse::Inbound { peer: hello.from });
                 let welcome = codec::encode(&Welcome::new(&us, version));
                 self.send(link, Kind::Welcome, Epoch::ZERO, SessionId::NONE, &welcome, None);
@@ -295,6 +302,7 @@ impl Core {
 
     fn check_welcome(&self, replica: ReplicaId, frame: &Frame) -> Result<(), Violation> {
         let welcome: Welcome = codec::decode(&frame.meta)?;
+        let replica = if self.setup.baited(Bait::AnyDiskWillDo) { welcome.replica } else { replica };
         check_welcome(&self.identity(), replica, frame.header.volume, &welcome)
             .map(|_| ())
             .map_err(Violation::Mismatched)

@@ -12,6 +12,7 @@ use seawall_wal::names::{Extent, Lsn};
 use seawall_wal::overlay::Cover;
 use seawall_wal::superblock::BaseState;
 
+use crate::bait::Bait;
 use crate::core::{Core, Purpose, Told};
 use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp};
 use crate::locate::{Located, Run, Source};
@@ -118,7 +119,7 @@ impl Core {
             || self.mover.urgent
             || base;
         if !due || (self.taken <= self.mover.home && !base) {
-            self.mover.waits = false;
+            self.mover.waits &= self.setup.baited(Bait::BaseWaitsForEver);
             return;
         }
         // Base blocks and moves never meet: one waits for the other.
@@ -144,8 +145,7 @@ impl Core {
             base_held: None,
             pin,
         });
-        #[cfg(feature = "bait")]
-        if self.setup.bait == Some(crate::bait::Bait::MoveUnnamed) {
+        if self.setup.baited(Bait::MoveUnnamed) {
             return self.on_settled_named();
         }
         if target > self.scribe.content().settled {

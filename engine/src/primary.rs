@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, Lsn};
 
+use crate::bait::Bait;
 use crate::core::{Core, Purpose, Told};
 use crate::io::{Buf, Done, Refusal, Request, RequestId};
 use crate::locate::Located;
@@ -162,6 +163,7 @@ impl Core {
                 // What a successor that we don't know of has completed is not below our `committed`: in `written`
                 // mode it may not be durable, so a majority has to confirm the reign first.
                 let pulse = match self.setup.ack {
+                    Ack::Written if self.setup.baited(Bait::FlushUnconfirmed) => 0,
                     Ack::Written => self.primary.as_mut().map_or(0, |primary| primary.pulses.want()),
                     Ack::Durable => self.confirmation_for_write(),
                 };
@@ -190,7 +192,12 @@ impl Core {
     /// Give a refused request's buffer back and say why.
     pub(crate) fn refuse(&mut self, id: RequestId, request: &Request, refusal: Refusal) {
         match request {
-            Request::Write { payload, .. } => self.release(payload.buf),
+            Request::Write { payload, .. } => {
+                if self.setup.baited(Bait::ReleaseTwice) {
+                    self.release(payload.buf);
+                }
+                self.release(payload.buf);
+            }
             Request::WritePart { buf, .. } => self.release(*buf),
             // The buffer of a read goes back with its completion.
             Request::Read { .. }
@@ -227,6 +234,9 @@ impl Core {
         for admitted in done {
             // Invariant: durable-before-done.
             assert!(admitted.end <= self.committed, "a write completes when its quorum has it");
+            if self.setup.baited(Bait::CompleteTwice) && admitted.end.0 % 16 == 0 {
+                self.complete(admitted.id, Ok(admitted.done.clone()));
+            }
             self.complete(admitted.id, Ok(admitted.done));
         }
         self.serve_reads();
@@ -295,6 +305,9 @@ impl Core {
             self.refuse(waiting.id, &waiting.request, refusal);
         }
         for admitted in primary.plain.into_iter().chain(primary.firm) {
+            if self.setup.baited(Bait::ForgetToAnswer) {
+                continue;
+            }
             self.complete(admitted.id, Err(refusal));
         }
         for (number, read) in primary.reads {

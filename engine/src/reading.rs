@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use seawall_wal::names::Extent;
 
+use crate::bait::Bait;
 use crate::core::{Core, Purpose};
 use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Done, Refusal, RequestId};
 use crate::notice::{AreaName, Notice};
@@ -19,7 +20,7 @@ impl Core {
         let pulse = self.confirmation_for_read();
         let (since, moves) = (self.now, self.mover.moves());
         let located = self.locate(extent);
-        let pin = located.oldest.map(|lsn| self.log.pin(lsn));
+        let pin = self.pin_read(located.oldest);
         let progress = if located.is_hole() { ReadProgress::Filled } else { ReadProgress::Waiting };
         let reading = Reading { id, extent, buf, located, pin, since, pulse, progress, tries: 0, moves };
         self.numbers += 1;
@@ -31,8 +32,7 @@ impl Core {
 
     /// Until leases exist every read is confirmed by a majority.
     pub(crate) fn confirmation_for_read(&mut self) -> u64 {
-        #[cfg(feature = "bait")]
-        if self.setup.bait == Some(crate::bait::Bait::ReadUnconfirmed) {
+        if self.setup.baited(Bait::ReadUnconfirmed) {
             return 0;
         }
         // Invariant: reads-need-a-lease.
@@ -116,7 +116,7 @@ impl Core {
                 reading.tries += 1;
                 reading.moves = self.mover.moves();
                 reading.located = self.locate(reading.extent);
-                reading.pin = reading.located.oldest.map(|lsn| self.log.pin(lsn));
+                reading.pin = self.pin_read(reading.located.oldest);
                 let hole = reading.located.is_hole();
                 reading.progress = if hole { ReadProgress::Filled } else { ReadProgress::Waiting };
                 self.primary.as_mut().expect("it reigns").reads.insert(number, reading);

@@ -310,6 +310,10 @@ impl Core {
         let first = promised == Epoch::ZERO && self.setup.first_primary == me;
         let idle = self.feed.is_none() && self.candidate.is_none() && self.drain.is_none();
         if (first || promised.replica == me) && self.base_complete() && self.is_voter(me) && idle {
+            #[cfg(feature = "bait")]
+            if self.reigns_again() {
+                return;
+            }
             self.campaign(None);
         }
     }

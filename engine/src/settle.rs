@@ -4,6 +4,7 @@ use seawall_sender::session_id::SessionId;
 use seawall_wal::names::{Extent, Lsn};
 use seawall_wal::record::Kind as RecordKind;
 
+use crate::bait::Bait;
 use crate::commit;
 use crate::core::Core;
 use crate::io::{Area, DiskDone, DiskError};
@@ -18,6 +19,9 @@ impl Core {
         }
         let Some(written) = self.appender.on_written() else { return };
         for body in written.bodies {
+            if self.setup.baited(Bait::LeakBuffer) && written.to.0 % 16 == 0 {
+                continue;
+            }
             self.release(body);
         }
         self.log.on_written(written.to);
@@ -65,7 +69,7 @@ impl Core {
             written.push(if lane.counts() { frontiers.written } else { Lsn::ZERO });
         }
         let mut rule = self.setup.commit;
-        if self.baited_one_early() {
+        if self.setup.baited(Bait::CompleteOneEarly) {
             rule = CommitRule::One;
         }
         let settled = commit::committed(rule, self.log.durable(), durable.into_iter());
@@ -80,38 +84,25 @@ impl Core {
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);
         self.committed = self.committed.max(committed);
+        if self.setup.baited(Bait::CommitFalls) {
+            self.committed = committed;
+        }
         // Invariant: durable-before-done.
         assert!(
-            self.committed <= self.log.end() || self.baited_one_early(),
+            self.committed <= self.log.end() || self.setup.baited(Bait::CompleteOneEarly),
             "nothing commits that is not in the log"
         );
         self.serve();
         self.take();
     }
 
-    #[cfg(feature = "bait")]
-    fn baited_one_early(&self) -> bool {
-        self.setup.bait == Some(crate::bait::Bait::CompleteOneEarly)
-    }
-
-    #[cfg(not(feature = "bait"))]
-    #[expect(clippy::unused_self, reason = "its baited twin needs it")]
-    fn baited_one_early(&self) -> bool {
-        false
-    }
-
     /// What is settled and durable here joins the overlay: from there it may go home.
     pub(crate) fn take(&mut self) {
-        let to = self.settled.min(self.log.durable());
-        #[cfg(feature = "bait")]
-        let to = if self.setup.bait == Some(crate::bait::Bait::HomeBeforeCommit) {
-            self.log.durable()
-        } else {
-            to
-        };
+        let early = self.setup.baited(Bait::HomeBeforeCommit);
+        let to = if early { self.log.durable() } else { self.settled.min(self.log.durable()) };
         while self.taken < to {
             // Invariant: only-committed-goes-home.
-            assert!(self.taken < self.settled || cfg!(feature = "bait"), "only settled records are taken");
+            assert!(self.taken < self.settled || early, "only settled records are taken");
             let extent = self.take_next();
             // Invariant: base-never-over-newer.
             if !extent.is_empty()

@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use seawall_wal::names::{ReplicaId, VolumeId};
 
-#[cfg(feature = "bait")]
 use crate::bait::Bait;
 
 /// One copy of the volume, as the configuration names it.
@@ -153,6 +152,18 @@ impl Setup {
             #[cfg(feature = "bait")]
             bait: None,
         }
+    }
+
+    /// Whether that bug is planted. Never, in a build without the feature.
+    #[cfg(feature = "bait")]
+    pub(crate) fn baited(&self, bait: Bait) -> bool {
+        self.bait == Some(bait)
+    }
+
+    #[cfg(not(feature = "bait"))]
+    #[expect(clippy::unused_self, reason = "its baited twin needs it")]
+    pub(crate) const fn baited(&self, _bait: Bait) -> bool {
+        false
     }
 
     /// How many members vote.

@@ -1,0 +1,158 @@
+//! What the larger of the planted bugs do. Only in builds with the feature `bait`.
+
+use seawall_recovery::facts::Facts;
+use seawall_recovery::lineage;
+use seawall_recovery::messages::{Begin, BeginPlan};
+use seawall_sender::receiver::Receiver;
+use seawall_sender::violation::Violation;
+use seawall_wal::names::{Extent, Lsn, LsnRange, ReplicaId};
+use seawall_wal::record::{Kind, RecordHeader};
+use seawall_wal::superblock::BaseState;
+
+use crate::bait::Bait;
+use crate::core::{Core, Told};
+use crate::follower::Stage;
+use crate::primary::Primary;
+use crate::scribe::Safety;
+
+impl Core {
+    /// [`Bait::ReignAgain`]: the last reign goes on, without a word to anybody. Whether it does.
+    pub(crate) fn reigns_again(&mut self) -> bool {
+        let promised = self.promised();
+        let row = self.lineage.last().filter(|row| row.epoch == promised && promised.replica == self.me());
+        let Some(first) = row.map(|row| row.first).filter(|_| self.setup.baited(Bait::ReignAgain)) else {
+            return false;
+        };
+        self.primary = Some(Primary::new(promised, first));
+        self.lanes_due();
+        self.weigh();
+        true
+    }
+
+    /// What a peer's disk says of itself, as the older designs and [`Bait::AnyDiskWillDo`] take it.
+    pub(crate) fn facts_as_planted(&self, replica: ReplicaId, told: &Facts) -> Facts {
+        let facts = told.clone();
+        let lane = &self.lanes[&replica];
+        match self.setup.bait {
+            Some(Bait::AnyDiskWillDo) => Facts { replica, ..facts },
+            Some(Bait::CutBelowHome) if facts.base == BaseState::Complete => {
+                Facts { checkpoint: facts.log.start, ..facts }
+            }
+            Some(Bait::AddressKeyed) if facts.base == BaseState::Blank => {
+                self.at_our(lane.sender.frontiers().durable, facts)
+            }
+            Some(Bait::ResumeUnasked) if facts.base == BaseState::Complete => match lane.remembered {
+                Some(at) if at > facts.log.end => self.at_our(at, facts),
+                Some(_) | None => facts,
+            },
+            Some(_) | None => facts,
+        }
+    }
+
+    /// The same disk, if it held all of our log below `at`.
+    fn at_our(&self, at: Lsn, facts: Facts) -> Facts {
+        let (Some(tail_chain), Some(tail_epoch)) = (self.log.chain_at(at), self.log.epoch_before(at)) else {
+            return facts;
+        };
+        if at == Lsn::ZERO {
+            return facts;
+        }
+        Facts {
+            lineage: lineage::newest(lineage::below(&self.lineage, at)).to_vec(),
+            log: LsnRange::new(self.log.start(), at),
+            tail_chain,
+            tail_epoch,
+            checkpoint: self.log.start(),
+            base: BaseState::Complete,
+            ..facts
+        }
+    }
+
+    /// The older designs: a feed begins where the primary says, whatever is here.
+    pub(crate) fn obey(&mut self, begin: &mut Begin) {
+        let BeginPlan::Feed { from } = begin.plan else { return };
+        if from <= self.log.end() {
+            return;
+        }
+        if self.setup.baited(Bait::AddressKeyed) && !self.base_complete() {
+            let mark = self.log.reset(from, begin.chain, begin.epoch_before);
+            let head = self.log.head();
+            (self.taken, self.settled, self.committed) = (from, from, from);
+            self.mover.home = from;
+            self.lineage.clone_from(&begin.lineage);
+            self.change_superblock(Safety::Twice, Told::Released { start: from }, |superblock| {
+                superblock.cut = Some(mark);
+                superblock.log_start = head;
+                (superblock.checkpoint, superblock.settled) = (from, from);
+                superblock.base = BaseState::Complete;
+            });
+        } else if self.setup.baited(Bait::ResumeUnasked) {
+            self.fill_hole(from);
+            begin.chain = self.log.chain_at(from).unwrap_or(begin.chain);
+            begin.epoch_before = self.log.epoch_before(from).unwrap_or(begin.epoch_before);
+        }
+    }
+
+    /// Records that were never received stand in the log as if they had been.
+    fn fill_hole(&mut self, to: Lsn) {
+        while self.log.end() < to {
+            let filler = RecordHeader {
+                volume: self.setup.volume,
+                epoch: self.log.tail_epoch(),
+                lsn: self.log.end(),
+                kind: Kind::WriteZeroes,
+                extent: Extent::new(0, 1),
+                chain: self.log.tail_chain(),
+                body: alloc::vec![],
+            };
+            if self.append(filler, None).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn takes_holes(&self) -> bool {
+        self.setup.baited(Bait::SkipRecord) || self.setup.baited(Bait::ResumeUnasked)
+    }
+
+    /// [`Bait::SkipRecord`], [`Bait::ResumeUnasked`]: a record that does not continue the log is taken all the same.
+    pub(crate) fn take_anyway(&mut self, found: Violation, record: &RecordHeader) -> Result<(), Violation> {
+        let above = matches!(found, Violation::Hole { expected, found } if expected < found);
+        let continues = above || matches!(found, Violation::ChainBroken { .. });
+        let idle = self.feed.as_ref().is_some_and(|feed| feed.parked.is_empty());
+        if !continues || !idle || !self.takes_holes() {
+            return Err(found);
+        }
+        self.fill_hole(record.lsn);
+        let blocks = self.setup.volume_blocks;
+        let end = self.log.end();
+        if let Some(Stage::Fed { receiver }) = self.feed.as_mut().map(|feed| &mut feed.stage)
+            && end == record.lsn
+        {
+            let (session, epoch, next) = (receiver.session(), receiver.epoch(), record.lsn.next());
+            *receiver = Receiver::new(session, epoch, next, record.digest(), record.epoch, blocks);
+            return Ok(());
+        }
+        Err(found)
+    }
+
+    /// The same: what is taken is chained to whatever was there.
+    pub(crate) fn chained(&self, record: RecordHeader) -> RecordHeader {
+        let chain = if self.takes_holes() { self.log.tail_chain() } else { record.chain };
+        RecordHeader { chain, ..record }
+    }
+
+    /// [`Bait::CutBelowHome`]: what is home is forgotten to be so.
+    pub(crate) fn forget_home_above(&mut self, to: Lsn) {
+        if !self.setup.baited(Bait::CutBelowHome) || to >= self.taken.max(self.checkpoint()) {
+            return;
+        }
+        self.mover.home = self.mover.home.min(to);
+        self.taken = self.mover.home;
+        self.overlay.clear_all();
+        self.change_superblock(Safety::Once, Told::Nothing, |superblock| {
+            superblock.checkpoint = superblock.checkpoint.min(to);
+            superblock.settled = superblock.settled.min(to);
+        });
+    }
+}
