@@ -20,6 +20,8 @@ pub(crate) struct History {
     names: BTreeMap<(Epoch, Lsn), Crc>,
     /// With which record each epoch begins.
     starts: BTreeMap<Epoch, (Lsn, Crc)>,
+    /// Where each reign begins, by its epoch.
+    reigns: BTreeMap<Epoch, Lsn>,
     forked: bool,
     judged: Vec<Lsn>,
     /// Positions that at least two replicas committed.
@@ -34,6 +36,7 @@ impl History {
             committed: BTreeMap::new(),
             records: BTreeMap::new(),
             names: BTreeMap::new(),
+            reigns: BTreeMap::new(),
             starts: BTreeMap::new(),
             forked: false,
             judged: vec![Lsn::ZERO; replicas],
@@ -44,6 +47,43 @@ impl History {
     /// A suffix of what was committed may be gone, by contract.
     pub(crate) fn on_forked(&mut self) {
         self.forked = true;
+    }
+
+    /// A replica reigns, and its first record is at `first`: all that was committed is below.
+    pub(crate) fn on_reigning(&mut self, node: usize, epoch: Epoch, first: Lsn) -> Result<(), Failure> {
+        self.reigns.insert(epoch, first);
+        match self.committed.last_key_value() {
+            Some((lsn, (_, by))) if *lsn >= first && !self.forked => {
+                let detail = format!(
+                    "node {node} begins epoch {epoch} at {first}, and record {lsn} was committed by node {by}"
+                );
+                Err(Failure::new("one-history", detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// An old reign, or who follows it, commits nothing where a newer one has begun. A replica that follows nobody,
+    /// in the epoch of none, has it from somebody who did.
+    fn check_replaced(&self, node: usize, epoch: Epoch, lsn: Lsn) -> Result<(), Failure> {
+        if epoch == Epoch::ZERO {
+            return Ok(());
+        }
+        match self
+            .reigns
+            .iter()
+            .rev()
+            .take_while(|(newer, _)| **newer > epoch)
+            .find(|(_, first)| **first <= lsn)
+        {
+            None => Ok(()),
+            Some((newer, first)) => {
+                let detail = format!(
+                    "node {node} commits record {lsn} in epoch {epoch}, and epoch {newer} begins at {first}"
+                );
+                Err(Failure::new("one-history", detail))
+            }
+        }
     }
 
     /// A replica's disk is given records: even if that fails, or the node crashes, they may be there.
@@ -142,8 +182,14 @@ impl History {
         Ok(())
     }
 
-    /// A replica says that everything below `committed` is so; its log holds it from `start` on.
-    pub(crate) fn on_committed(&mut self, node: usize, start: Lsn, committed: Lsn) -> Result<(), Failure> {
+    /// A replica that reigns or is fed in `epoch` says that everything below `committed` is so; its log holds it from `start` on.
+    pub(crate) fn on_committed(
+        &mut self,
+        node: usize,
+        epoch: Epoch,
+        start: Lsn,
+        committed: Lsn,
+    ) -> Result<(), Failure> {
         if committed <= self.judged[node] {
             return Ok(());
         }
@@ -152,6 +198,9 @@ impl History {
         for (&lsn, &digest) in self.written[node].range(from.min(committed)..committed) {
             let (known, first) = *self.committed.entry(lsn).or_insert((digest, node));
             self.witnessed += u64::from(first != node);
+            if first == node && !self.forked {
+                self.check_replaced(node, epoch, lsn)?;
+            }
             if self.forked {
                 self.committed.insert(lsn, (digest, node));
             } else if known != digest {

@@ -14,6 +14,7 @@ pub(crate) mod register;
 pub(crate) mod reign;
 pub(crate) mod ring;
 pub(crate) mod sessions;
+pub(crate) mod vote;
 pub(crate) mod voters;
 
 use core::fmt;
@@ -37,6 +38,7 @@ use crate::oracle::lives::Lives;
 use crate::oracle::reign::Reigns;
 use crate::oracle::ring::Rings;
 use crate::oracle::sessions::Sessions;
+use crate::oracle::vote::Votes;
 use crate::pool::Pool;
 use crate::profile::Profile;
 
@@ -84,6 +86,8 @@ pub(crate) struct Oracle {
     rings: Rings,
     /// Who waits for how long.
     pub(crate) sessions: Sessions,
+    /// Whose word counts.
+    pub(crate) votes: Votes,
     found: Option<Failure>,
     commit: CommitRule,
     epoch: Option<Epoch>,
@@ -104,6 +108,7 @@ impl Oracle {
             lives: Lives::new(profile.replicas),
             rings: Rings::new(profile.replicas),
             sessions: Sessions::new(profile.replicas),
+            votes: Votes::new(profile.replicas),
             found: None,
             commit: profile.commit,
             epoch: None,
@@ -172,6 +177,7 @@ impl Oracle {
                 && let SlotState::Present(superblock) = Superblock::decode(bytes)
             {
                 self.home.on_named(node, superblock.settled);
+                self.votes.on_superblock(node, &superblock);
                 if superblock.base != BaseState::Complete {
                     self.lives.on_thrown_away(node);
                 }
@@ -185,6 +191,7 @@ impl Oracle {
         self.copies.on_crashed(node, crash, disk);
         self.home.on_crash(node);
         self.sessions.on_crash(node);
+        self.votes.on_crashed(node, disk);
         self.rings.on_crashed(node, disk);
         let judged = self.lives.on_crashed(node, replica(node), self.frontiers.told(node), disk);
         self.found = self.found.take().or(judged.err());
@@ -199,6 +206,7 @@ impl Oracle {
     pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk) {
         self.copies.on_wiped(node);
         self.rings.on_wiped(node);
+        self.votes.on_crashed(node, disk);
         self.rings.on_crashed(node, disk);
         self.lives.on_thrown_away(node);
     }
@@ -206,7 +214,9 @@ impl Oracle {
     /// A machine made a step.
     pub(crate) fn on_step(&mut self, node: usize, life: u32, status: &Status) -> Result<(), Failure> {
         self.reigns.on_status(node, life, status)?;
+        self.votes.on_status(node, status)?;
         self.frontiers.on_status(node, life, status)?;
-        self.history.on_committed(node, status.log_start, status.committed.min(status.written))
+        let committed = status.committed.min(status.written);
+        self.history.on_committed(node, status.epoch, status.log_start, committed)
     }
 }

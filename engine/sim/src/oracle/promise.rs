@@ -9,9 +9,10 @@ use seawall_wal::superblock::{SlotState, Superblock};
 
 use crate::disk::Disk;
 use crate::oracle::Failure;
+use crate::oracle::vote::Votes;
 
 /// A frame leaves a node with that disk.
-pub(crate) fn check(node: usize, head: &[u8], disk: &Disk) -> Result<(), Failure> {
+pub(crate) fn check(node: usize, head: &[u8], disk: &Disk, votes: &Votes) -> Result<(), Failure> {
     let header = head.first_chunk().and_then(|head| FrameHeader::decode(head).ok());
     if header.is_none_or(|header| header.kind != Kind::Promise) {
         return Ok(());
@@ -21,6 +22,7 @@ pub(crate) fn check(node: usize, head: &[u8], disk: &Disk) -> Result<(), Failure
     if promise.sounding {
         return Ok(());
     }
+    votes.check_promise(node)?;
     let mut missing = None;
     for slot in [Slot::A, Slot::B] {
         let bytes = disk.bytes(
