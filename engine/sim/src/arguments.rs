@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use seawall_engine::bait::Bait;
+use sim::arena::Arena;
 use sim::word::{Span, Word};
 
 /// How it is used.
 pub(crate) const USAGE: &str = "\
-usage: sim --seed N [--bait NAME] [--trace] [--timeline] [--save FILE] [--shrink]
-       sim --seeds A..B | --swarm  [--bait NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE] [--bare]
+usage: sim --seed N [--bait NAME] [--arena NAME] [--trace] [--timeline] [--save FILE] [--shrink]
+       sim --seeds A..B | --swarm  [--bait NAME] [--arena NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE] [--bare]
        sim --scenario FILE-OR-FOLDER [--seed N] [--jobs N] [--trace] [--timeline]
        sim --replay FILE [--trace] [--timeline] [--shrink]
        sim --sweep [--table FILE]";
@@ -29,6 +30,7 @@ pub(crate) struct Asked {
     pub(crate) jobs: usize,
     pub(crate) failures: Option<usize>,
     pub(crate) bait: Option<Bait>,
+    pub(crate) arena: Option<Arena>,
     pub(crate) shrink: bool,
     pub(crate) trace: bool,
     pub(crate) timeline: bool,
@@ -48,6 +50,7 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
         jobs: 2,
         failures: None,
         bait: None,
+        arena: None,
         shrink: false,
         trace: false,
         timeline: false,
@@ -79,8 +82,13 @@ pub(crate) fn read(arguments: &[String]) -> Result<Asked, String> {
             "--failures" => asked.failures = Some(usize::try_from(number(value()?)?).unwrap_or(usize::MAX)),
             "--bait" => {
                 let text = value()?;
-                let bait = Bait::ALL.into_iter().find(|bait| bait.name() == text);
+                let bait = Bait::ALL.iter().copied().find(|bait| bait.name() == text);
                 asked.bait = Some(bait.ok_or_else(|| format!("{text} is no bait"))?);
+            }
+            "--arena" => {
+                let text = value()?;
+                let arena = Arena::ALL.into_iter().find(|arena| arena.name() == text);
+                asked.arena = Some(arena.ok_or_else(|| format!("{text} is no arena"))?);
             }
             "--shrink" => asked.shrink = true,
             "--trace" => asked.trace = true,

@@ -64,7 +64,7 @@ impl Client {
         }
         let kind = prng.below(100);
         let fua = prng.chance(100_000);
-        if kind < 4 {
+        if kind < self.load.flushes {
             return Wish::Flush;
         }
         let stamp = self.stamp();

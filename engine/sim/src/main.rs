@@ -8,7 +8,8 @@
 //! sim --swarm --budget 10m --jobs 2     as many runs as the time allows
 //! sim --seeds A..B --bare               runs that leave a bare quorum after the faults
 //! sim --seeds A..B --coverage FILE      what they saw, as a document
-//! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught
+//! sim --bait NAME --seeds A..B          runs with a planted bug, which must be caught, in the world aimed at it
+//! sim --arena NAME --seeds A..B         runs in a world aimed at something
 //! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
 //! sim --replay FILE                     what a script says
 //! sim --sweep [--table FILE]            the storage sweep, all of it, and its table
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use arguments::{Asked, USAGE};
-use seawall_engine::bait::Bait;
+use sim::arena::Arena;
 use sim::coverage::markdown;
 use sim::options::Options;
 use sim::play;
@@ -59,7 +60,8 @@ fn main() -> ExitCode {
 
 fn options(asked: &Asked, seed: u64) -> Options {
     let Asked { bait, trace, timeline, .. } = *asked;
-    Options { seed, bait, trace, timeline, bare: asked.bare, script: None }
+    let arena = asked.arena.or(bait.map(Arena::of)).unwrap_or_default();
+    Options { seed, bait, arena, trace, timeline, bare: asked.bare, script: None }
 }
 
 fn one(options: &Options, asked: &Asked) -> ExitCode {
@@ -78,7 +80,7 @@ fn one(options: &Options, asked: &Asked) -> ExitCode {
     if report.failure.is_none() {
         return ExitCode::SUCCESS;
     }
-    println!("replay: {}", again(options.seed, options.bait));
+    println!("replay: {}", again(options.seed, options));
     if asked.shrink {
         make_short(&script);
     }
@@ -190,7 +192,7 @@ fn many(asked: &Asked) -> ExitCode {
     let harvest = swarm(&base, budget, jobs, |seed, profile, failure| {
         println!("seed {seed} FAILED: {profile}");
         println!("  {failure}");
-        println!("  replay: {}", again(seed, asked.bait));
+        println!("  replay: {}", again(seed, &base));
     });
     for line in harvest.lines() {
         println!("{line}");
@@ -227,7 +229,9 @@ fn many(asked: &Asked) -> ExitCode {
     }
 }
 
-fn again(seed: u64, bait: Option<Bait>) -> String {
-    let bait = bait.map(|bait| format!(" --bait {}", bait.name())).unwrap_or_default();
-    format!("cargo run --profile sim -p sim -- --seed {seed}{bait} --timeline")
+fn again(seed: u64, options: &Options) -> String {
+    let bait = options.bait.map(|bait| format!(" --bait {}", bait.name())).unwrap_or_default();
+    let usual = options.bait.map(Arena::of).unwrap_or_default();
+    let arena = if options.arena == usual { String::new() } else { format!(" --arena {}", options.arena) };
+    format!("cargo run --profile sim -p sim -- --seed {seed}{bait}{arena} --timeline")
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use seawall_engine::bait::Bait;
 
+use crate::arena::Arena;
 use crate::scenario::Script;
 
 /// One run.
@@ -13,6 +14,8 @@ pub struct Options {
     pub seed: u64,
     /// A planted bug.
     pub bait: Option<Bait>,
+    /// What its world is aimed at.
+    pub arena: Arena,
     /// Print every event.
     pub trace: bool,
     /// Keep a readable account.
@@ -27,6 +30,14 @@ impl Options {
     /// The plain run of a seed.
     #[must_use]
     pub fn seed(seed: u64) -> Options {
-        Options { seed, bait: None, trace: false, timeline: false, bare: false, script: None }
+        Options {
+            seed,
+            bait: None,
+            arena: Arena::Swarm,
+            trace: false,
+            timeline: false,
+            bare: false,
+            script: None,
+        }
     }
 }

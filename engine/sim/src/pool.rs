@@ -5,6 +5,9 @@ use seawall_wal::names::BLOCK_BYTES;
 
 use crate::checksum::crc32c;
 
+/// What the pool calls a broken rule of its own.
+pub(crate) const MEMORY: &str = "buffers-come-home";
+
 /// Bytes of a block, as a length.
 pub(crate) const BLOCK: usize = BLOCK_BYTES as usize;
 
@@ -87,7 +90,7 @@ impl Pool {
     /// The bytes of a token.
     pub(crate) fn bytes(&self, buf: Buf) -> &[u8] {
         let slot = &self.slots[buf.slot as usize];
-        assert!(slot.references > 0, "{buf:?} is read after it was given back");
+        assert!(slot.references > 0, "{MEMORY}: {buf:?} is read after it was given back");
         &slot.bytes[range(buf)]
     }
 
@@ -109,7 +112,7 @@ impl Pool {
     fn live(&mut self, buf: Buf) -> &mut Slot {
         let slot = &mut self.slots[buf.slot as usize];
         // Invariant: buffers-come-home.
-        assert!(slot.references > 0, "{buf:?} is used after it was given back");
+        assert!(slot.references > 0, "{MEMORY}: {buf:?} is used after it was given back");
         slot
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct LoadProfile {
     pub(crate) hot_blocks: u64,
     /// Of a hundred requests, so many read.
     pub(crate) reads: u64,
+    /// Of a hundred others, so many flush.
+    pub(crate) flushes: u64,
     /// Whether there are trims and write-zeroes.
     pub(crate) zeroes: bool,
     /// Whether there are writes of single sectors.
@@ -223,6 +225,7 @@ impl Profile {
                 blocks_max: p.pick(&[4, 16, 64]),
                 hot_blocks: p.pick(&[8, 64, 512]),
                 reads: p.pick(&[20, 50]),
+                flushes: 4,
                 zeroes: p.coin(),
                 parts: p.coin(),
                 gives_up: maybe(p, 4 * SECOND),

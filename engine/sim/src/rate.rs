@@ -50,6 +50,7 @@ fn profile() -> Profile {
             blocks_max: 4,
             hot_blocks: 512,
             reads: 0,
+            flushes: 4,
             zeroes: false,
             parts: false,
             gives_up: None,

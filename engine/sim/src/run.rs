@@ -8,8 +8,12 @@ use crate::clock::{MILLIS, SECOND};
 use crate::deed::Deed;
 use crate::options::Options;
 use crate::oracle::Failure;
+use crate::pool::MEMORY;
 use crate::tally::{Fault, Tally};
 use crate::world::World;
+
+/// The name under which a machine's own assertion is reported: one that no oracle stood behind.
+pub const ASSERTION: &str = "assertion";
 
 /// Clients go on for so long after the faults have ended, in nanoseconds.
 const AFTERMATH: u64 = SECOND;
@@ -55,7 +59,8 @@ pub fn run(options: &Options) -> Report {
         Ok(Err(failure)) => Some(failure),
         Err(_) => {
             let said = PANIC.with(|panic| panic.borrow_mut().take()).unwrap_or_default();
-            Some(Failure { check: "assertion", detail: said })
+            let check = if said.starts_with(MEMORY) { MEMORY } else { ASSERTION };
+            Some(Failure { check, detail: said })
         }
     };
     world.tally.nanos = world.now.0;

@@ -128,7 +128,7 @@ impl World {
                 self.net.on_connect(self.now, (node, life), link, host, astray);
             }
             Output::Send { link, head, payload } => {
-                crate::oracle::promise::check(node, &head, &self.nodes[node].disk)?;
+                crate::oracle::promise::check(node, &head, &self.nodes[node].disk, &self.oracle.votes)?;
                 self.transcript.note(head.len() as u64);
                 self.transcript.line(self.now, &node, || describe_frame(link, &head));
                 self.sign_frame(node, link, &head, true);
@@ -168,8 +168,9 @@ impl World {
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
             self.oracle.frontiers.on_promised(node, *epoch);
         }
-        if let Notice::Reigning { epoch, .. } = notice {
+        if let Notice::Reigning { epoch, first } = notice {
             self.on_reigning(node, *epoch);
+            self.oracle.history.on_reigning(node, *epoch, *first)?;
         }
         if let Notice::Opened { rule, .. } = notice {
             self.opened[node] = Some(rule);

@@ -163,7 +163,11 @@ impl World {
         let profile = match &options.script {
             Some(script) => script.profile.clone(),
             None if options.bare => Profile::draw(seed).with_spare(),
-            None => Profile::draw(seed),
+            None => {
+                let mut profile = Profile::draw(seed);
+                options.arena.dress(&mut profile);
+                profile
+            }
         };
         let stream = |stream| Prng::new(seed, stream);
         let nodes = (0..profile.replicas).map(|node| Node::new(formatted(&profile, node))).collect();

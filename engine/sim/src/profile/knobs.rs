@@ -58,6 +58,7 @@ knobs! {
     "request-blocks" count load.blocks_max;
     "hot-blocks" count load.hot_blocks;
     "reads" count load.reads;
+    "flushes" count load.flushes;
     "zeroes" flag load.zeroes;
     "parts" flag load.parts;
     "gives-up" perhaps load.gives_up;
@@ -113,6 +114,7 @@ impl Profile {
                 blocks_max: 16,
                 hot_blocks: 64,
                 reads: 20,
+                flushes: 4,
                 zeroes: false,
                 parts: false,
                 gives_up: None,

@@ -89,7 +89,7 @@ fn read_line(script: &mut Script, number: usize, line: &str) -> Read<()> {
 }
 
 fn bait(name: &str) -> Read<Bait> {
-    let bait = Bait::ALL.into_iter().find(|bait| bait.name() == name);
+    let bait = Bait::ALL.iter().copied().find(|bait| bait.name() == name);
     bait.ok_or_else(|| format!("{name:?} is no bait"))
 }
 
