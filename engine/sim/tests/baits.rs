@@ -13,7 +13,7 @@ use sim::trial::trial;
 use table::Table;
 
 /// A bug that needs more seeds than this is not caught.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 60;
 
 const TABLE: Table = Table {
     file: "BAITS.md",
