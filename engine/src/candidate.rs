@@ -310,6 +310,8 @@ impl Core {
         for link in links {
             self.disconnect(link);
         }
+        // Invariant: rebuilding-never-votes.
+        assert!(self.base_complete(), "only a whole copy reigns");
         // Invariant: one-primary-per-epoch.
         assert!(self.promised() == epoch && epoch.replica == self.me(), "only the promised one reigns");
         let first = self.log.end();

@@ -303,6 +303,8 @@ impl Core {
                 self.cut_tail(from, Told::Begun { feed: name });
             }
             BeginPlan::Rebuild { cut } => {
+                // Invariant: rebuilding-never-votes. It may have been asking for promises when it was told.
+                self.candidate_ends("this replica is being rebuilt");
                 self.notice(Notice::RebuildBegan { cut, from_block: 0 });
                 self.start_over(cut, &begin, name);
             }
