@@ -206,12 +206,13 @@ impl World {
         let fate = match fault {
             Some(fault) if self.chaos && draw < chance => {
                 self.tally.fired(fault, 1);
-                self.nodes[node].read_errors += u64::from(fault == Fault::ReadError);
                 Fate::Error(EIO)
             }
             Some(_) | None => Fate::Good,
         };
-        let fate = if rigged { Fate::Error(crate::disk::EIO) } else { fate };
+        let fate = if rigged { Fate::Error(EIO) } else { fate };
+        let unread = fault == Some(Fault::ReadError) && fate != Fate::Good;
+        self.nodes[node].read_errors += u64::from(unread);
         let mut latency =
             self.chances.disk.between(disk.latency_min, disk.latency_max) + bytes_moved(&what) / 2;
         if self.chaos && faults.chance(disk.stalls) {
