@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::AppendPart;
+use seawall_engine::io::{AppendPart, Area};
 use seawall_wal::crc::ZERO_BLOCK;
 use seawall_wal::names::{Crc, Epoch, Lsn};
-use seawall_wal::record::{Kind, RecordHeader};
+use seawall_wal::record::{HEADER_BYTES, Kind, RecordHeader};
 
+use crate::disk::Disk;
 use crate::oracle::Failure;
+use crate::oracle::ring::append_bytes;
 
 /// Which record is at which position.
 #[derive(Debug)]
 pub(crate) struct History {
     written: Vec<BTreeMap<Lsn, Crc>>,
+    /// Appends that each node's disk was given and has not ended: place in the log area, position, digest.
+    given: Vec<Vec<(u64, Lsn, Crc)>>,
     committed: BTreeMap<Lsn, (Crc, usize)>,
     /// Every record that was ever written, by place and digest.
     records: BTreeMap<(Lsn, Crc), RecordHeader>,
@@ -33,6 +37,7 @@ impl History {
     pub(crate) fn new(replicas: usize) -> History {
         History {
             written: vec![BTreeMap::new(); replicas],
+            given: vec![Vec::new(); replicas],
             committed: BTreeMap::new(),
             records: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -86,14 +91,26 @@ impl History {
         }
     }
 
-    /// A replica's disk is given records: even if that fails, or the node crashes, they may be there.
-    pub(crate) fn on_given(&mut self, node: usize, parts: &[AppendPart]) -> Result<(), Failure> {
+    /// A replica's disk is given records for its log from `offset` on: even if that fails, or the node crashes, they
+    /// may be there.
+    pub(crate) fn on_given(
+        &mut self,
+        node: usize,
+        offset: u64,
+        parts: &[AppendPart],
+        unit: u64,
+    ) -> Result<(), Failure> {
         let mut before: Option<Lsn> = None;
-        for (header, _) in parts.iter().filter_map(|part| RecordHeader::decode(&part.header).ok()) {
+        let mut next = offset;
+        for part in parts {
+            let at = next;
+            next += append_bytes(core::slice::from_ref(part), unit);
+            let Ok((header, _)) = RecordHeader::decode(&part.header) else { continue };
             if header.kind == Kind::Padding {
                 continue;
             }
             let digest = header.digest();
+            self.given[node].push((at, header.lsn, digest));
             self.check_dense(node, before, &header)?;
             self.check_reign(node, &header, digest)?;
             before = Some(header.lsn);
@@ -166,6 +183,7 @@ impl History {
                 continue;
             }
             let digest = header.digest();
+            self.given[node].retain(|(_, lsn, _)| *lsn != header.lsn);
             self.written[node].insert(header.lsn, digest);
             if let Some((committed, first)) = self.committed.get(&header.lsn)
                 && *committed != digest
@@ -180,6 +198,17 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// A node has crashed. What its disk was about to write may be there, and then its next life finds it.
+    pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk) {
+        for (offset, lsn, digest) in core::mem::take(&mut self.given[node]) {
+            let bytes = disk.bytes(Area::Log, offset, HEADER_BYTES);
+            let there = RecordHeader::decode(bytes.first_chunk().expect("a header's bytes"));
+            if there.is_ok_and(|(header, _)| header.digest() == digest) {
+                self.written[node].insert(lsn, digest);
+            }
+        }
     }
 
     /// A replica that reigns or is fed in `epoch` says that everything below `committed` is so; its log holds it from `start` on.
@@ -257,6 +286,8 @@ mod tests {
     use seawall_wal::names::{Extent, ReplicaId};
 
     use super::*;
+    use crate::birth::formatted;
+    use crate::profile::Profile;
     use crate::world::VOLUME;
 
     fn epoch(counter: u64) -> Epoch {
@@ -278,13 +309,13 @@ mod tests {
         let start = record(epoch(1), 0, Kind::EpochStart, Crc(0));
         let write = record(epoch(1), 1, Kind::WriteZeroes, start.digest());
         let mut history = History::new(2);
-        history.on_given(0, &parts(&[start.clone(), write.clone()])).unwrap();
+        history.on_given(0, 0, &parts(&[start.clone(), write.clone()]), 512).unwrap();
         (history, vec![start, write])
     }
 
     fn check(next: impl Fn(&[RecordHeader]) -> Vec<RecordHeader>, expected: Option<&'static str>) {
         let (mut history, before) = history();
-        let found = history.on_given(1, &parts(&next(&before))).err();
+        let found = history.on_given(1, 0, &parts(&next(&before)), 512).err();
         assert_eq!(found.as_ref().map(|failure| failure.check), expected, "{found:?}");
     }
 
@@ -311,5 +342,15 @@ mod tests {
         let elsewhere = |record: &RecordHeader| RecordHeader { extent: Extent::new(9, 1), ..record.clone() };
         check(|before| vec![before[1].clone()], None);
         check(|before| vec![elsewhere(&before[1])], Some("one-history"));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_an_append_is_what_the_next_life_finds() {
+        let (mut history, before) = history();
+        let mut disk = formatted(&Profile::draw(0), 0);
+        disk.format(Area::Log, 0, &before[0].encode(Lsn::ZERO, 0)[..]);
+        history.on_crashed(0, &disk);
+        let found: Vec<(Lsn, Crc)> = history.written[0].clone().into_iter().collect();
+        assert_eq!(found, [(Lsn(0), before[0].digest())]);
     }
 }

@@ -150,9 +150,10 @@ impl Oracle {
         };
         let waiting = here.requests.values().filter(reigns).filter_map(|request| request.buf);
         self.rings.on_given(node, what, &here.disk, waiting)?;
-        if let DiskOp::Append { parts, .. } = what {
+        if let DiskOp::Append { offset, parts, .. } = what {
             self.home.on_append(parts, &here.pool);
-            self.history.on_given(node, parts)?;
+            let unit = u64::from(here.disk.geometry().unit_bytes);
+            self.history.on_given(node, *offset, parts, unit)?;
         }
         Ok(())
     }
@@ -190,6 +191,7 @@ impl Oracle {
     pub(crate) fn on_crashed(&mut self, node: usize, crash: Crash, disk: &Disk) {
         self.copies.on_crashed(node, crash, disk);
         self.home.on_crash(node);
+        self.history.on_crashed(node, disk);
         self.sessions.on_crash(node);
         self.votes.on_crashed(node, disk);
         self.rings.on_crashed(node, disk);

@@ -142,7 +142,8 @@ impl Ring {
     }
 }
 
-fn append_bytes(parts: &[AppendPart], unit: u64) -> u64 {
+/// Bytes that these parts take in the log.
+pub(super) fn append_bytes(parts: &[AppendPart], unit: u64) -> u64 {
     let body = |part: &AppendPart| part.body.map_or(0, |buf| u64::from(buf.blocks) * u64::from(BLOCK_BYTES));
     parts.iter().map(|part| unit + body(part)).sum()
 }
