@@ -1,6 +1,7 @@
 //! The clients' hands: how a request comes to a node, and what follows it.
 
 use seawall_engine::io::{Input, Request as Ask, RequestId};
+use seawall_wal::names::Epoch;
 
 use crate::client::Wish;
 use crate::clock::MILLIS;
@@ -71,7 +72,7 @@ impl World {
         let id = RequestId(self.requests);
         let pool = &mut self.nodes[node].pool;
         let mut buf = None;
-        let request = match wish {
+        let ask = match wish {
             Wish::Read(extent) => {
                 let into = pool.take(extent.blocks);
                 buf = Some(into);
@@ -103,9 +104,10 @@ impl World {
             Wish::Flush => Ask::Flush,
         };
         self.transcript.line(self.now, &node, || format!("request {} {wish:?}", id.0));
-        self.nodes[node]
-            .requests
-            .insert(id, Request { slot, asked, wish, began: self.turn, since: self.now, buf });
-        self.hear(node, Input::Request { id, request })
+        let here = &mut self.nodes[node];
+        let epoch = here.replica.as_ref().map_or(Epoch::ZERO, |replica| replica.role().1);
+        let request = Request { slot, asked, wish, began: self.turn, since: self.now, buf, epoch };
+        here.requests.insert(id, request);
+        self.hear(node, Input::Request { id, request: ask })
     }
 }

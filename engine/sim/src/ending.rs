@@ -1,7 +1,7 @@
 //! How a run ends: at rest, compared by the engine's own digests, and in some runs shut down and begun once more.
 
 use seawall_engine::io::{Answer, Answered, Command, CommandId};
-use seawall_engine::setup::Ack;
+use seawall_engine::setup::{Ack, CommitRule};
 use seawall_engine::status::Role;
 
 use crate::clock::{MILLIS, SECOND};
@@ -49,13 +49,15 @@ impl World {
 
     /// Too few copies left whose word counts: no election can succeed, since what was acknowledged might be lost.
     /// Contract, section 8. That can happen where acknowledgements come before the flush, or where one copy was thrown
-    /// away while another one was being rebuilt. What the copies are is read from the disks.
+    /// away while another one was being rebuilt, or where nobody waits for the others (commit rule `one`) and all of them
+    /// fell behind the log. What the copies are is read from the disks.
     pub(crate) fn needs_operator(&self) -> bool {
         let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
         let reigns = |role| matches!(role, Role::Starting | Role::Primary);
         let reigned =
             (0..self.nodes.len()).filter_map(|node| self.status(node)).any(|status| reigns(status.role));
-        let lost = self.profile.ack == Ack::Written || self.wiped || self.tally.replaced > 0;
+        let alone = self.profile.commit == CommitRule::One;
+        let lost = alone || self.profile.ack == Ack::Written || self.wiped || self.tally.replaced > 0;
         lost && !reigned && !voters.can_elect()
     }
 

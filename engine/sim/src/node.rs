@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use seawall_engine::io::{Buf, Input, LinkId, RequestId};
 use seawall_engine::replica::Replica;
 use seawall_sender::time::Instant;
+use seawall_wal::names::Epoch;
 
 use crate::client::Wish;
 use crate::clock::{Moment, NodeClock};
@@ -43,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) since: Moment,
     /// The buffer of a read.
     pub(crate) buf: Option<Buf>,
+    /// Under which reign it was asked.
+    pub(crate) epoch: Epoch,
 }
 
 /// A node.

@@ -20,6 +20,7 @@ pub(crate) mod voters;
 use core::fmt;
 
 use seawall_engine::io::{Area, DiskOp, OpId};
+use seawall_engine::replica::Replica;
 use seawall_engine::setup::CommitRule;
 use seawall_engine::status::{Role, Status};
 use seawall_wal::names::Epoch;
@@ -145,9 +146,8 @@ impl Oracle {
     ) -> Result<(), Failure> {
         self.copies.on_given(node, op, what);
         // When a reign ends its reads are refused, but not before the disk has let go of their buffers.
-        let reigns = |_: &&Request| {
-            here.replica.as_ref().is_some_and(|replica| replica.status().role == Role::Primary)
-        };
+        let reign = here.replica.as_ref().map(Replica::role);
+        let reigns = |request: &&Request| reign == Some((Role::Primary, request.epoch));
         let waiting = here.requests.values().filter(reigns).filter_map(|request| request.buf);
         self.rings.on_given(node, what, &here.disk, waiting)?;
         if let DiskOp::Append { offset, parts, .. } = what {
