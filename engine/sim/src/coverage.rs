@@ -90,12 +90,12 @@ const EXCUSED: &[(Table, &str, &str)] = &[
     (
         Table::Restart,
         "floor-missing",
-        "the lost records are mostly proven by later ones; `wal/tests/restart_rules.rs`",
+        "the lost records are mostly proven by later ones; `wal/tests/restart_images.rs`",
     ),
     (
         Table::Restart,
         "clean-mark-broken",
-        "no disk is harmed after a clean shutdown; `wal/tests/restart_rules.rs`",
+        "no disk is harmed after a clean shutdown; `wal/tests/restart_images.rs`",
     ),
     (Table::Choice, "never-formatted", "every disk is formatted; `wal/tests/superblock.rs`"),
     (Table::Choice, "none-readable", "the atlas spares one slot; `wal/tests/superblock.rs`"),
