@@ -8,7 +8,7 @@ use crate::tally::Fault;
 use crate::world::World;
 
 /// A frame and its payload, if the bytes are one as far as a driver can tell.
-fn read(bytes: &[u8]) -> Result<(Frame, &[u8]), String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<(Frame, &[u8]), String> {
     let head: &[u8; FRAME_BYTES] = bytes.first_chunk().ok_or("too short")?;
     let lengths = lengths(head).map_err(|why| why.to_string())?;
     let rest = &bytes[FRAME_BYTES..];

@@ -332,10 +332,18 @@ impl World {
     }
 
     fn on_net(&mut self, event: NetEvent) -> Result<(), Failure> {
+        match self.carry(event) {
+            None => Ok(()),
+            Some((node, heard)) => self.on_heard(node, heard),
+        }
+    }
+
+    /// What the network does then, and who hears what of it.
+    fn carry(&mut self, event: NetEvent) -> Option<(usize, Heard)> {
         let hosts: Vec<Host> = self.nodes.iter().map(Node::host).collect();
-        let heard = match event {
+        match event {
             NetEvent::Leave(conn, side) => {
-                let Some(node) = self.net.sender(conn, side) else { return Ok(()) };
+                let node = self.net.sender(conn, side)?;
                 if let Some(buf) = self.net.on_leave(self.now, conn, side, &self.nodes[node].pool) {
                     self.nodes[node].pool.release(buf);
                 }
@@ -343,23 +351,26 @@ impl World {
             }
             NetEvent::Arrive(conn, side) => self.net.on_arrive(self.now, conn, side, &hosts),
             NetEvent::GiveUp(conn) => self.net.on_give_up(self.now, conn, &hosts),
-        };
+        }
+    }
+
+    /// A process hears of the network: the only way to hear of another node.
+    fn on_heard(&mut self, node: usize, heard: Heard) -> Result<(), Failure> {
         match heard {
-            None => Ok(()),
-            Some((node, Heard::Accepted(conn))) => {
+            Heard::Accepted(conn) => {
                 let link = self.nodes[node].accept();
                 self.net.on_accepted(conn, link);
                 self.hear(node, Input::Accepted { link })
             }
-            Some((node, Heard::Connected(link))) => self.hear(node, Input::Connected { link }),
-            Some((node, Heard::Lost(link, unsent))) => {
+            Heard::Connected(link) => self.hear(node, Input::Connected { link }),
+            Heard::Lost(link, unsent) => {
                 for buf in unsent {
                     self.nodes[node].pool.release(buf);
                 }
                 self.hear(node, Input::Lost { link })
             }
-            Some((node, Heard::Frame(link, bytes))) => self.on_frame(node, link, &bytes),
-            Some((node, Heard::Flipped(link, bytes))) => self.on_flipped(node, link, &bytes),
+            Heard::Frame(link, bytes) => self.on_frame(node, link, &bytes),
+            Heard::Flipped(link, bytes) => self.on_flipped(node, link, &bytes),
         }
     }
 
@@ -385,3 +396,6 @@ pub(crate) const RECENT: usize = 5;
 pub(crate) const WATCH: u64 = 250 * MILLIS;
 /// How long the operator waits for a primary that serves before promoting one.
 pub(crate) const PATIENCE: u64 = 800 * MILLIS;
+
+#[cfg(test)]
+mod tests;
