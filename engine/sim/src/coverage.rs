@@ -62,30 +62,30 @@ const EXCUSED: &[(Table, &str, &str)] = &[
     (
         Table::Plan,
         "foreign-disk",
-        "the greeting refuses it before there are facts; `recovery/tests/plan_table.rs`",
+        "the greeting refuses it before there are facts; `recovery/tests/boundaries.rs`",
     ),
-    (Table::Plan, "absurd-facts", "only a peer that lies tells them; `recovery/tests/plan_table.rs`"),
+    (Table::Plan, "absurd-facts", "only a peer that lies tells them; `recovery/tests/boundaries.rs`"),
     (
         Table::Plan,
         "promised-above",
-        "the greeting refuses it, but for a race; `recovery/tests/plan_table.rs`",
+        "the greeting refuses it, but for a race; `recovery/tests/boundaries.rs`",
     ),
     (
         Table::Plan,
         "settled-ahead",
-        "needs a reign without the newest history; `recovery/tests/plan_table.rs`",
+        "needs a reign without the newest history; `recovery/tests/boundaries.rs`",
     ),
-    (Table::Plan, "stray-base", "needs a reign that began below a rebuild; `recovery/tests/plan_table.rs`"),
+    (Table::Plan, "stray-base", "needs a reign that began below a rebuild; `recovery/tests/boundaries.rs`"),
     (
         Table::Plan,
         "early-base",
-        "needs a source that knows of less than the last one; `recovery/tests/plan_table.rs`",
+        "needs a source that knows of less than the last one; `recovery/tests/boundaries.rs`",
     ),
-    (Table::Plan, "tail-contradicts", "needs one name for two records; `recovery/tests/plan_table.rs`"),
+    (Table::Plan, "tail-contradicts", "needs one name for two records; `recovery/tests/boundaries.rs`"),
     (
         Table::Plan,
         "tail-ahead",
-        "a new reign writes a record before it plans; `recovery/tests/plan_table.rs`",
+        "a new reign writes a record before it plans; `recovery/tests/boundaries.rs`",
     ),
     (
         Table::Restart,
