@@ -36,7 +36,8 @@ impl Core {
         let until = self.now.after(self.setup.limits.candidacy_round);
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (to, lineage) = (best.log.end, best.lineage.clone());
-        candidate.stage = Stage::Fetching { link, to, receiver: None, lineage, until };
+        let cutting = fork < self.log.end() && !self.setup.baited(Bait::FetchBeforeCut);
+        candidate.stage = Stage::Fetching { link, to, cutting, receiver: None, lineage, until };
         if fork < self.log.end() && self.setup.baited(Bait::FetchBeforeCut) {
             self.cut_tail(fork, Told::Nothing);
             self.fetch_on();
@@ -64,9 +65,12 @@ impl Core {
 
     /// The cut before a fetch is durable.
     pub(crate) fn on_cut_for_fetch(&mut self, epoch: Epoch) {
-        if self.candidate.as_ref().is_some_and(|candidate| candidate.epoch == epoch) {
-            self.fetch_on();
-        }
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.epoch == epoch);
+        let Some(Stage::Fetching { cutting, .. }) = candidate.map(|candidate| &mut candidate.stage) else {
+            return;
+        };
+        *cutting = false;
+        self.candidate_progressed();
     }
 
     /// Ask for what comes after the end of our log.

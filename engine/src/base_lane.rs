@@ -450,6 +450,9 @@ impl Core {
     /// The primary's digest at an LSN: compare with ours when we are there.
     pub(crate) fn on_digest_ask(&mut self, ask: DigestAsk) -> Result<(), Violation> {
         if ask.at < self.taken {
+            // With the checkpoint on record the next facts say how far we are, and the primary asks from there on.
+            self.mover.urgent = true;
+            self.checkpoint_due();
             return Err(Violation::OutOfTurn { state: "settled beyond it", event: "DigestAsk" });
         }
         if self.digests.waiting() >= ASKS_MAX {

@@ -42,8 +42,15 @@ pub(crate) enum Stage {
     Sounding { willing: Vec<ReplicaId>, until: Instant },
     /// Our own promise is on its way to the disk, or durable; the others are asked after that.
     Asking { own: bool, promises: BTreeMap<ReplicaId, Promise>, until: Instant },
-    /// Taking the best log of a majority.
-    Fetching { link: LinkId, to: Lsn, receiver: Option<Receiver>, lineage: Vec<LineageRow>, until: Instant },
+    /// Taking the best log of a majority. `cutting`: what left it was cut, and the mark is not durable yet.
+    Fetching {
+        link: LinkId,
+        to: Lsn,
+        cutting: bool,
+        receiver: Option<Receiver>,
+        lineage: Vec<LineageRow>,
+        until: Instant,
+    },
     /// Primary; its start has not committed. An operator hears so at last.
     Won { until: Instant },
 }
@@ -284,6 +291,8 @@ impl Core {
         let Some(candidate) = self.candidate.as_ref() else { return };
         match &candidate.stage {
             Stage::Asking { .. } => self.count_promises(),
+            // Nothing is written over what was cut, and nobody reigns without it, before the mark is durable.
+            Stage::Fetching { cutting: true, .. } => {}
             Stage::Fetching { to, lineage, receiver, .. } => {
                 self.flush_to = self.flush_to.max(self.log.end());
                 if self.log.end() == *to && settled_on_disk {

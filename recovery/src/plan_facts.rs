@@ -131,7 +131,7 @@ impl PlanFacts {
                 Promise::Above
             },
             trust: if guard!("plan-trust-kept", trust == Trust::Full) { Trust::Full } else { trust },
-            base: Base::of(ours, theirs),
+            base: Base::of(ours, theirs, fork),
             tail: Tail::of(ours, theirs, fork),
             fork: if guard!("plan-fork-above-home", fork >= theirs.checkpoint) {
                 Fork::AtOrAboveHome
@@ -160,7 +160,7 @@ impl PlanFacts {
 }
 
 impl Base {
-    fn of(ours: &Ours<'_>, theirs: &Facts) -> Base {
+    fn of(ours: &Ours<'_>, theirs: &Facts, fork: Lsn) -> Base {
         match theirs.base {
             BaseState::Complete => Base::Complete,
             BaseState::Blank => Base::Blank,
@@ -168,7 +168,8 @@ impl Base {
                 if !guard!("plan-base-of-our-history", is_ours(ours, cut, row)) {
                     Base::Stray
                 } else if !guard!("plan-base-is-settled", theirs.checkpoint <= ours.settled) {
-                    Base::Early
+                    // What it copied beyond the fork will never be settled here: there is nothing to wait for.
+                    if theirs.checkpoint > fork { Base::Stray } else { Base::Early }
                 } else {
                     Base::Resumable
                 }

@@ -461,8 +461,10 @@ impl Live {
         if !guard!("base-is-whole", held >= context.volume_blocks) {
             return self.at(Phase::Copying { feed, held });
         }
-        // No base block was read after this moment, so none holds a record that isn't settled now.
-        let frontier = context.settled;
+        // No base block was read after this moment, so none holds a record above our log's end. And a copy that is
+        // proven whole may vote: until its log reaches here it must not, for what it answered for before it was lost
+        // may be anywhere below the start of our reign.
+        let frontier = context.log.end;
         out.push(Effect::SendBaseDone { session: self.session, frontier });
         self.closed(now, feed, frontier, context, out)
     }

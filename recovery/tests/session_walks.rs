@@ -77,25 +77,26 @@ fn a_rebuild_copies_closes_compares_and_catches_up() {
     walk.room.settled = Lsn(70);
     walk.room.log.end = Lsn(80);
     walk.news(News::BaseAcked { held: BLOCKS });
-    let frontier = Lsn(70);
+    let frontier = Lsn(80);
     assert_eq!(
         walk.out,
         [Effect::SendBaseDone { session, frontier }],
-        "the last read may have seen up to there"
+        "the last read may have seen up to there, and what the replica forgot is below"
     );
     walk.room.settled = Lsn(75);
-    walk.news(acked(69));
+    walk.news(acked(79));
     assert_eq!(walk.out, []);
-    walk.news(acked(70));
+    walk.news(acked(80));
     assert_eq!(walk.out, [Effect::AskDigest { session, frontier }]);
-    walk.news(acked(72));
+    walk.room.log.end = Lsn(90);
+    walk.news(acked(82));
     assert_eq!(walk.state.name(), "comparing", "it is not in sync before it is proven equal");
     walk.news(News::DigestCompared { equal: true });
     assert_eq!(walk.state.name(), "catching-up");
-    walk.room.log.end = Lsn(90);
-    walk.news(acked(79));
+    walk.room.log.end = Lsn(100);
+    walk.news(acked(89));
     assert_eq!(walk.state.name(), "catching-up");
-    walk.news(acked(80));
+    walk.news(acked(90));
     assert!(walk.state.is_in_sync());
 }
 
@@ -113,6 +114,7 @@ fn a_rebuild_that_was_broken_off_goes_on_where_it_was() {
 fn a_rebuild_that_lacked_only_its_proof_copies_nothing_more() {
     let mut walk = Walk::new();
     walk.room.settled = Lsn(45);
+    walk.room.log.end = Lsn(45);
     walk.decided(resume(BLOCKS)).news(News::Begun { end: Lsn(45), held: BLOCKS });
     assert_eq!(walk.state.name(), "comparing");
     assert!(matches!(walk.out[2], Effect::SendBaseDone { frontier: Lsn(45), .. }));
@@ -221,6 +223,7 @@ fn who_answers_but_gets_nowhere_spends_its_budget() {
     assert_eq!(starve(&mut walk, acked(45)), ("no-progress", limits.no_progress));
 
     let mut walk = Walk::new();
+    walk.room.log.end = Lsn(45);
     walk.room.settled = Lsn(45);
     walk.decided(resume(BLOCKS)).news(News::Begun { end: Lsn(45), held: BLOCKS });
     assert_eq!(starve(&mut walk, acked(45)), ("deadline-passed", limits.compare));
@@ -418,7 +421,7 @@ fn bytes_that_differ_after_a_rebuild_are_rebuilt_once_more_and_then_parked() {
         walk.decided(rebuild())
             .news(News::Begun { end: Lsn(50), held: 0 })
             .news(News::BaseAcked { held: BLOCKS });
-        walk.news(News::DigestCompared { equal: false });
+        walk.news(acked(60)).news(News::DigestCompared { equal: false });
         assert_eq!(walk.state.trust(), Trust::DigestDiffered);
     };
     fail(&mut walk);

@@ -171,7 +171,10 @@ impl Superblock {
         };
         let numbers = [self.sequence, self.checkpoint_number, self.table.generation];
         place
-            && guard!("superblock-home-is-settled", self.checkpoint <= self.settled)
+            && guard!(
+                "superblock-home-is-settled",
+                self.log_start.lsn <= self.checkpoint && self.checkpoint <= self.settled
+            )
             && guard!("superblock-lists-fit", self.is_bounded())
             && guard!("superblock-numbers-go-on", numbers.iter().all(|n| *n <= COUNT_MAX))
             && guard!(
