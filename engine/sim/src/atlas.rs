@@ -32,6 +32,7 @@ use seawall_wal::superblock::BaseState;
 
 use crate::disk::Disk;
 use crate::oracle::image::{self, Image, superblock};
+use crate::pool::BLOCK;
 use crate::profile::Profile;
 use crate::tally::Fault;
 use crate::world::World;
@@ -157,9 +158,17 @@ impl World {
         if disk.wrong_sectors(Area::Super) > 0 {
             return Err("a slot of the superblock is wrong".to_owned());
         }
+        // A checkpoint may be under way that will name it.
+        if disk.wrong_sectors(Area::Table) > 0 {
+            return Err("a page of the table is wrong".to_owned());
+        }
         let image = Image::read(node, disk).map_err(|failure| failure.detail)?;
         if superblock(disk).is_none_or(|superblock| superblock.base != BaseState::Complete) {
             return Err("it is being rebuilt".to_owned());
+        }
+        let covered = |offset| image.is_in_log(offset / BLOCK as u64);
+        if disk.wrong_places(Area::Home).any(covered) {
+            return Err("what is wrong at home will count with the next checkpoint".to_owned());
         }
         if image.log.end() < told {
             return Err(format!("its log ends at {}, it once held {told}", image.log.end()));

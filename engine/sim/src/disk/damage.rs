@@ -89,11 +89,17 @@ impl Disk {
         }
     }
 
-    /// Sectors of an area that are not as they should be.
+    /// How many sectors of an area are not as they should be.
     pub(crate) fn wrong_sectors(&self, area: Area) -> usize {
-        let wrong =
-            |&((_, offset), should): &(&(Area, u64), &Vec<u8>)| self.bytes(area, *offset, SECTOR) != **should;
-        self.damage.sectors.range((area, 0)..=(area, u64::MAX)).filter(wrong).count()
+        self.wrong_places(area).count()
+    }
+
+    /// Sectors of an area that are not as they should be: their offsets within it.
+    pub(crate) fn wrong_places(&self, area: Area) -> impl Iterator<Item = u64> {
+        let sectors = self.damage.sectors.range((area, 0)..=(area, u64::MAX));
+        sectors.filter_map(move |((_, offset), should)| {
+            (self.bytes(area, *offset, SECTOR) != *should).then_some(*offset)
+        })
     }
 
     /// What is wrong and what should be there change places: called twice, it changes nothing.

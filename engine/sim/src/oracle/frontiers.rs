@@ -91,7 +91,9 @@ impl Frontiers {
                 self.seen[node] = Some(now);
                 return Ok(());
             }
-            if now.checkpoint < before.checkpoint && !now.rebuilt {
+            // A crash may undo the beginning of a rebuild: until that is on the disk, the old copy is all there.
+            let undone = before.rebuilt && before.life != life;
+            if now.checkpoint < before.checkpoint && !now.rebuilt && !undone {
                 return fell(
                     "checkpoint-never-falls",
                     "checkpoint",

@@ -22,6 +22,8 @@ pub(crate) struct Image {
     /// All of it.
     pub(crate) bytes: Vec<u8>,
     pub(crate) log: Log,
+    /// Which blocks come from the log: home does not count there, yet.
+    in_log: Vec<bool>,
 }
 
 impl Image {
@@ -54,7 +56,12 @@ impl Image {
                 }
             }
         }
-        Ok(Image { bytes, log })
+        Ok(Image { bytes, log, in_log })
+    }
+
+    /// Whether the bytes of a block come from the log.
+    pub(crate) fn is_in_log(&self, block: u64) -> bool {
+        self.in_log[len(block)]
     }
 
     /// Nothing differs from another node's.

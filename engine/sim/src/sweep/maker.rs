@@ -157,11 +157,24 @@ fn remade(plan: Plan, drive: Drive, history: &History, keeps_promise: bool) -> R
         stage.status(SUBJECT).is_some_and(|status| status.role != Role::Opening)
     })?;
     let status = stage.status(SUBJECT).expect("it runs");
-    if stage.nodes[SUBJECT].refused.is_some() {
-        return if keeps_promise {
-            Err(Wrong::new("it-opens", stage.nodes[SUBJECT].refused.clone().unwrap_or_default()))
-        } else {
+    if let Some(why) = &stage.nodes[SUBJECT].refused {
+        if !keeps_promise {
+            return Ok(());
+        }
+        // A page of the table was torn: the refusal says what to do, and doing it once more must do.
+        let mut again = stage.nodes[SUBJECT].drive.clone();
+        wipe(&mut again);
+        let mut stage = Stage::new(plan, vec![again], 9, history.clone());
+        stage.start(SUBJECT);
+        stage.reach("the opening of a disk that was wiped again", |stage| {
+            stage.status(SUBJECT).is_some_and(|status| status.role != Role::Opening)
+        })?;
+        let status = stage.status(SUBJECT).expect("it runs");
+        let good = why.contains("wipe it") && stage.nodes[SUBJECT].refused.is_none();
+        return if good && status.promised.counter > 0 {
             Ok(())
+        } else {
+            Err(Wrong::new("it-opens", why.clone()))
         };
     }
     if keeps_promise && status.promised.counter == 0 {
