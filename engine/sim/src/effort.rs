@@ -7,7 +7,7 @@ use crate::tally::Fault;
 use crate::world::World;
 
 /// If too little has happened by the end of the faults, they go on for so much longer at most, in nanoseconds.
-const LONGER_MAX: u64 = 60 * SECOND;
+const LONGER_MAX: u64 = 300 * SECOND;
 /// A run that writes less than this part (in 1/1000) of what it would write without faults is counted as poor.
 const SHARE_POOR: u64 = 20;
 
