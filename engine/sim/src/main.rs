@@ -67,7 +67,7 @@ fn options(asked: &Asked, seed: u64) -> Options {
 fn one(options: &Options, asked: &Asked) -> ExitCode {
     let report = run(options);
     tell(options, &report);
-    let script = Script::of_run(options.seed, options.bait, &report);
+    let script = Script::of_run(options, &report);
     if let Some(path) = &asked.save {
         match std::fs::write(path, script.to_string()) {
             Ok(()) => println!("saved: sim --replay {}", path.display()),
@@ -77,12 +77,10 @@ fn one(options: &Options, asked: &Asked) -> ExitCode {
             }
         }
     }
-    if report.failure.is_none() {
-        return ExitCode::SUCCESS;
-    }
+    let Some(failure) = &report.failure else { return ExitCode::SUCCESS };
     println!("replay: {}", again(options.seed, options));
     if asked.shrink {
-        make_short(&script);
+        make_short(&script, failure.check);
     }
     ExitCode::FAILURE
 }
@@ -107,8 +105,8 @@ fn tell(options: &Options, report: &Report) {
     }
 }
 
-fn make_short(script: &Script) {
-    match shrink(script) {
+fn make_short(script: &Script, check: &'static str) {
+    match shrink(script, check) {
         None => println!("the script of this run does not fail the same way: nothing to shrink"),
         Some(short) => {
             for line in short.timeline.iter().skip(short.timeline.len().saturating_sub(LAST_LINES)) {
@@ -144,8 +142,8 @@ fn replay(path: &Path, asked: &Asked) -> ExitCode {
                 good = false;
             }
         }
-        if asked.shrink && report.failure.is_some() {
-            make_short(&script);
+        if let Some(failure) = report.failure.as_ref().filter(|_| asked.shrink) {
+            make_short(&script, failure.check);
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -198,10 +196,10 @@ fn many(asked: &Asked) -> ExitCode {
         println!("{line}");
     }
     if asked.shrink
-        && let Some((seed, _)) = harvest.failures.first()
+        && let Some((seed, failure)) = harvest.failures.first()
     {
-        let report = run(&Options { seed: *seed, trace: false, ..base });
-        make_short(&Script::of_run(*seed, asked.bait, &report));
+        let options = Options { seed: *seed, trace: false, ..base };
+        make_short(&Script::of_run(&options, &run(&options)), failure.check);
     }
     if let Some(path) = &asked.coverage
         && let Err(why) = std::fs::write(path, markdown(harvest.seeds, &harvest.tally))

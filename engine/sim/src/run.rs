@@ -72,12 +72,14 @@ pub fn run(options: &Options) -> Report {
     for node in &world.nodes {
         world.transcript.note(node.disk.digest());
     }
+    // A run that failed among its faults was to suffer them for longer.
+    let healed = world.healed.unwrap_or(world.now.max(world.heals()));
     Report {
         digest: world.transcript.digest(),
         tally: world.tally,
         profile: world.profile.to_string(),
         deeds: world.deeds,
-        healed: world.healed.unwrap_or(world.now).0,
+        healed: healed.0,
         timeline: world.timeline.map(|timeline| timeline.into_lines(world.now)).unwrap_or_default(),
         failure,
     }

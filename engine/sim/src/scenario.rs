@@ -17,6 +17,7 @@ use seawall_wal::names::Extent;
 
 use crate::deed::{Act, Deed};
 use crate::device::Loss;
+use crate::options::Options;
 use crate::profile::Profile;
 use crate::run::Report;
 use crate::word::{Span, Word};
@@ -171,14 +172,17 @@ impl Script {
 
     /// The script that has a run of a seed again.
     #[must_use]
-    pub fn of_run(seed: u64, bait: Option<Bait>, report: &Report) -> Script {
+    pub fn of_run(options: &Options, report: &Report) -> Script {
+        let (seed, bait) = (options.seed, options.bait);
+        let mut profile = Profile::draw(seed);
+        options.arena.dress(&mut profile);
         let mut script = Script {
             title: format!("what seed {seed} brought"),
             seeds: seed..seed + 1,
             plant: bait,
             baits: Vec::new(),
             loose: true,
-            profile: Profile::draw(seed).without_deeds(),
+            profile: profile.without_deeds(),
             steps: Vec::new(),
             expects: Vec::new(),
         };

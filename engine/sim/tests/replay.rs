@@ -14,7 +14,7 @@ fn the_deeds_of_a_run_carried_out_again_are_the_same_run() {
         let first = run(&Options::seed(seed));
         assert!(!first.deeds.is_empty(), "seed {seed}");
         let again = run(&Options {
-            script: Some(Arc::new(Script::of_run(seed, None, &first))),
+            script: Some(Arc::new(Script::of_run(&Options::seed(seed), &first))),
             ..Options::seed(seed)
         });
         assert_eq!(again.deeds, first.deeds, "seed {seed}");
@@ -25,7 +25,7 @@ fn the_deeds_of_a_run_carried_out_again_are_the_same_run() {
 #[test]
 fn a_script_that_was_written_down_is_the_same_run() {
     let first = run(&Options::seed(5));
-    let text = Script::of_run(5, None, &first).to_string();
+    let text = Script::of_run(&Options::seed(5), &first).to_string();
     let script = Arc::new(Script::read(&text).expect("what was written can be read"));
     let again = run(&Options { script: Some(Arc::clone(&script)), ..Options::seed(5) });
     assert_eq!((again.digest, &again.failure), (first.digest, &first.failure));
@@ -40,7 +40,8 @@ fn a_failing_run_shrinks_to_a_few_deeds_that_fail_by_the_same_check() {
         report.failure.clone().map(|failure| (seed, failure.check, report))
     };
     let (seed, check, report) = (0..20).find_map(fails).expect("the bait is caught");
-    let short = shrink(&Script::of_run(seed, Some(bait), &report)).expect("the script fails too");
+    let short = shrink(&Script::of_run(&Options { bait: Some(bait), ..Options::seed(seed) }, &report), check)
+        .expect("the script fails too");
     assert_eq!(short.failure.check, check);
     assert!(short.deeds <= 6, "{} deeds:\n{}", short.deeds, short.script);
     assert!(!short.timeline.is_empty());
