@@ -48,7 +48,7 @@ fn cluster_on(device: &FailingDevice, index: usize, part: Part) -> Cluster {
 fn assert_said(cluster: &Cluster, index: usize, part: Part) {
     let areas: &[&str] = match part {
         Part::Log => &["log"],
-        Part::Home => &["home", "table", "super"],
+        Part::Home => &["home", "table", "superblock"],
     };
     let messages: Vec<String> = areas
         .iter()
