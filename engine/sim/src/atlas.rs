@@ -147,6 +147,9 @@ impl World {
 
     /// Whether the bytes on a node's disk are the whole volume as far as it ever said to hold it.
     fn is_whole(&mut self, node: usize) -> Result<(), String> {
+        if self.nodes[node].disk.is_about_to_err() {
+            return Err("a write is about to be lost or to go astray".to_owned());
+        }
         let (is, should) = findings(&mut self.nodes[node].disk);
         if is != should {
             return Err(format!("a restart would find {is:?}, not {should:?}"));

@@ -130,6 +130,11 @@ impl Disk {
         self.main.digest() ^ self.log.digest().rotate_left(17)
     }
 
+    /// Whether a write is in flight that the device will lose or put elsewhere.
+    pub(crate) fn is_about_to_err(&self) -> bool {
+        self.jobs.values().any(|job| matches!(job.fate, Fate::Lost | Fate::Astray { .. }))
+    }
+
     /// Operations in flight.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = &DiskOp> {
         self.jobs.values().map(|job| &job.what)

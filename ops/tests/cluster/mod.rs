@@ -134,7 +134,12 @@ impl Cluster {
 
     /// How it ended, once it has.
     pub(crate) fn await_end(&mut self, index: usize) -> ExitStatus {
-        self.nodes[index].child.take().expect("it runs").wait().unwrap()
+        let mut child = self.nodes[index].child.take().expect("it runs");
+        // Waiting closes its standard input, which is its leash: the end that follows would race the one asked for.
+        let leash = child.stdin.take();
+        let status = child.wait().unwrap();
+        drop(leash);
+        status
     }
 
     /// Wait until its log says so.
