@@ -97,6 +97,8 @@ baits! {
         "A write that is refused gives its buffer back twice.";
     MoveUnnamed = "move-unnamed" breaks "in-sync-means-equal":
         "A round moves records home before the superblock names them as settled.";
+    NamedOnce = "named-once" breaks "in-sync-means-equal":
+        "Under commit rule `one` a round moves records home that one superblock slot alone names as settled.";
     SkipBlock = "skip-block" breaks "in-sync-means-equal":
         "A rebuild skips a block, and its digest is taken for equal.";
     DigestAtEnd = "digest-at-end" breaks "in-sync-means-equal":

@@ -18,6 +18,7 @@ use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp};
 use crate::locate::{Located, Run, Source};
 use crate::notice::{AreaName, Notice};
 use crate::scribe::Safety;
+use crate::setup::CommitRule;
 
 /// Blocks of one move.
 const JOB_BLOCKS_MAX: u32 = 64;
@@ -149,8 +150,15 @@ impl Core {
             return self.on_settled_named();
         }
         if target > self.scribe.content().settled {
-            // Rot of the newer copy costs a rebuild that has to wait, no data: one slot is enough.
-            self.change_superblock(Safety::Once, Told::Settled, |superblock| superblock.settled = target);
+            let safety = match self.setup.commit {
+                // What a quorum holds is never cut: with the older name a copy waits until that is settled anew.
+                CommitRule::Majority | CommitRule::All => Safety::Once,
+                // What only a primary held may be cut by the next one. A broken round had moved it home without the
+                // table, so rot of one slot must not let the cut go below the name.
+                CommitRule::One if self.setup.baited(Bait::NamedOnce) => Safety::Once,
+                CommitRule::One => Safety::Twice,
+            };
+            self.change_superblock(safety, Told::Settled, |superblock| superblock.settled = target);
         } else {
             self.on_settled_named();
         }

@@ -106,7 +106,7 @@ impl Arena {
             Bait::RebuildingVotes => Arena::RebuildCrashes,
             Bait::DigestAtEnd => Arena::RebuildAll,
             Bait::CommitFalls | Bait::FeedUnpinned | Bait::KeepPin | Bait::SentIsHeld => Arena::Behind,
-            Bait::CutBelowHome | Bait::CommitPastCut => Arena::Alone,
+            Bait::CutBelowHome | Bait::CommitPastCut | Bait::NamedOnce => Arena::Alone,
             Bait::AnyDiskWillDo => Arena::WrongDoor,
         }
     }

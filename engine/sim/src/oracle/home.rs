@@ -3,7 +3,8 @@
 //! live records: the newer ones follow before the copy counts. And a restart begins anew: what an unfinished
 //! checkpoint had moved is moved again, oldest first.
 //!
-//! And what a checkpoint moves has been named as settled by the superblock: a restart may rely on it.
+//! And what a checkpoint moves has been named as settled by the superblock, in both slots under commit rule `one`: a
+//! restart may rely on it.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +21,21 @@ use crate::pool::{BLOCK, Pool};
 pub(crate) struct Home {
     lsns: Vec<Option<Lsn>>,
     moved: Vec<BTreeMap<u64, Lsn>>,
-    /// What the superblocks name as settled.
-    named: Vec<Lsn>,
+    /// What the last two superblocks name as settled, the older first.
+    named: Vec<[Lsn; 2]>,
+    /// Whether both must name it: no quorum keeps what one of them forgets.
+    twice: bool,
     forked: bool,
 }
 
 impl Home {
-    /// For that many replicas.
-    pub(crate) fn new(replicas: usize) -> Home {
+    /// For that many replicas. `twice`: what goes home must be named by both superblock slots.
+    pub(crate) fn new(replicas: usize, twice: bool) -> Home {
         Home {
             lsns: Vec::new(),
             moved: vec![BTreeMap::new(); replicas],
-            named: vec![Lsn::ZERO; replicas],
+            named: vec![[Lsn::ZERO; 2]; replicas],
+            twice,
             forked: false,
         }
     }
@@ -64,19 +68,20 @@ impl Home {
 
     /// A superblock is stored, as far as the device says.
     pub(crate) fn on_named(&mut self, node: usize, settled: Lsn) {
-        self.named[node] = settled;
+        self.named[node] = [self.named[node][1], settled];
     }
 
     /// A write of home blocks is about to be carried out.
     pub(crate) fn on_write(&mut self, node: usize, what: &DiskOp, pool: &Pool) -> Result<(), Failure> {
         let DiskOp::WriteHome { extent, from } = what else { return Ok(()) };
+        let [older, newer] = self.named[node];
+        let named = if self.twice { older.min(newer) } else { newer };
         for (block, bytes) in (extent.start..extent.end()).zip(pool.bytes(*from).chunks_exact(BLOCK)) {
             let newest = stamps(bytes).filter_map(|stamp| self.lsns.get(stamp).copied().flatten()).max();
             let Some(newest) = newest else { continue };
-            if newest >= self.named[node] && !pool.is_base(*from) {
+            if newest >= named && !pool.is_base(*from) {
                 let detail = format!(
-                    "node {node} moves record {newest} home to block {block}, its superblock says settled below {}",
-                    self.named[node]
+                    "node {node} moves record {newest} home to block {block}, its superblock says settled below {named}"
                 );
                 return Err(Failure::new("only-committed-goes-home", detail));
             }

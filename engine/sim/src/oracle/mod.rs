@@ -103,7 +103,7 @@ impl Oracle {
             copies: Copies::new(profile),
             frontiers: Frontiers::new(profile.replicas),
             history: History::new(profile.replicas),
-            home: Home::new(profile.replicas),
+            home: Home::new(profile.replicas, profile.commit == CommitRule::One),
             reigns: Reigns::default(),
             bodies: Bodies::default(),
             lives: Lives::new(profile.replicas),
