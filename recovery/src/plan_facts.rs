@@ -147,12 +147,14 @@ impl PlanFacts {
     }
 
     /// Whether what is below its checkpoint is a part of our history. Only settled records go home and only from them
-    /// is a base copied, so all of that was settled, whatever we know of it.
+    /// is a base copied, so all of that was settled, whatever we know of it. A copy that showed other records or other
+    /// bytes than ours proves nothing: which of its records went home is then not for its epochs to say.
     #[must_use]
     pub fn proves_settled(&self) -> bool {
         self.identity == Identity::Wanted
             && self.told == Told::Sound
             && self.promise == Promise::Reached
+            && self.trust == Trust::Full
             && matches!(self.base, Base::Complete | Base::Resumable | Base::Early)
             && self.tail != Tail::Contradicts
             && self.fork == Fork::AtOrAboveHome

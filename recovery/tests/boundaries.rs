@@ -219,6 +219,17 @@ fn what_a_session_showed_outweighs_what_the_replica_says() {
 }
 
 #[test]
+fn what_a_session_showed_outweighs_what_is_home_there() {
+    // Our last reign has yet to settle anything; what is home there would prove records 20 to 25.
+    let theirs = facts(&primary().log, 25);
+    let early = Primary { log: primary().log, settled: 20 };
+    let proves = |trust| early.decide_trusting(&theirs, trust).facts.proves_settled();
+    assert!(proves(Trust::Full));
+    assert!(!proves(Trust::Diverged), "its record below 25 may be another than ours");
+    assert!(!proves(Trust::DigestDiffered), "its blocks are not those of our records");
+}
+
+#[test]
 fn a_lossy_replica_is_planned_for_by_what_its_disk_proves() {
     let mut theirs = facts(&primary().log, 25);
     theirs.lossy = true;

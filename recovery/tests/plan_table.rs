@@ -52,6 +52,23 @@ fn no_two_rules_share_a_name() {
     assert_eq!(names.len(), Rule::ALL.len());
 }
 
+/// What is home in a copy proves that it was settled if the copy would be fed, were our log long enough and as far.
+#[test]
+fn only_a_copy_that_may_be_kept_proves_what_was_settled() {
+    for facts in every_combination() {
+        let kept = PlanFacts {
+            base: if facts.base == Base::Early { Base::Resumable } else { facts.base },
+            reach: Reach::Held,
+            ..facts
+        };
+        let feeds = matches!(
+            Rule::of(&kept),
+            Rule::EqualEnds | Rule::EndOnOurLog | Rule::TailAhead | Rule::TailLeft | Rule::HalfBase
+        );
+        assert_eq!(facts.proves_settled(), feeds, "{facts:?}");
+    }
+}
+
 /// What the table is for, said once more without it.
 #[test]
 fn no_rule_feeds_a_replica_that_must_not_be_fed() {

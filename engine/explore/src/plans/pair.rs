@@ -232,6 +232,9 @@ impl Pair {
         rule("what-is-settled-is-of-our-history", !proves || home <= shared, || {
             format!("home below {home}, {shared} records are shared")
         })?;
+        rule("who-showed-other-bytes-proves-nothing", !proves || self.trust == Trust::Full, || {
+            format!("{:?}", self.trust)
+        })?;
         let foreign = matches!(self.theirs.lie, Some(Lie::OtherVolume | Lie::OtherReplica));
         rule("a-foreign-disk-proves-nothing", !proves || !foreign, || format!("{:?}", self.theirs.lie))
     }
