@@ -7,21 +7,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::areas::Domain;
 use crate::prng::Prng;
 
 /// Bytes of a sector: what a device writes as a whole, if it is not told to tear it.
 pub(crate) const SECTOR: usize = 512;
 /// Memory is taken in chunks of this many bytes.
 const CHUNK: usize = 1 << 16;
-
-/// What a flush covers: the log, or everything else.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Domain {
-    /// The log ring.
-    Log,
-    /// Superblock, table, home.
-    Main,
-}
 
 /// How a power loss treats what was not flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

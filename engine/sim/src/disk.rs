@@ -8,15 +8,15 @@ pub(crate) mod damage;
 use std::collections::BTreeMap;
 
 use seawall_engine::format::{both_slots, wiped};
-use seawall_engine::io::{AppendPart, Area, Buf, DiskDone, DiskError, DiskOp, OpId, ReadPiece};
-use seawall_wal::crc::ZERO_BLOCK;
+use seawall_engine::io::{Area, Buf, DiskDone, DiskError, DiskOp, OpId, ReadPiece};
 use seawall_wal::geometry::Geometry;
-use seawall_wal::names::{Crc, Extent};
+use seawall_wal::names::Extent;
 use seawall_wal::scan::scan;
 use seawall_wal::superblock::Superblock;
 
+use crate::areas::{self, Domain};
 use crate::checksum::crc32c;
-use crate::device::{Device, Domain, Loss, SECTOR};
+use crate::device::{Device, Loss, SECTOR};
 use crate::disk::damage::Damage;
 use crate::pool::{BLOCK, Pool};
 use crate::prng::Prng;
@@ -200,14 +200,14 @@ impl Disk {
                 DiskDone::Scanned(scan(&log, *offset, self.geometry.unit_bytes, crc32c))
             }
             DiskOp::Append { offset, parts, durable } => {
-                self.write(Area::Log, *offset, &self.append_bytes(parts, pool), *durable);
+                self.write(Area::Log, *offset, &areas::appended(&self.geometry, parts, pool), *durable);
                 DiskDone::Done
             }
             DiskOp::Read { pieces, into, blocks } => {
                 let bytes = early.unwrap_or_else(|| self.gather(pieces, *blocks));
                 let buf = into.unwrap_or_else(|| pool.take(*blocks));
                 pool.bytes_mut(buf).copy_from_slice(&bytes);
-                DiskDone::Read { buf, crcs: crcs(pieces, *blocks, &bytes) }
+                DiskDone::Read { buf, crcs: areas::checksums(pieces, *blocks, &bytes) }
             }
             DiskOp::WriteHome { extent, from } => {
                 self.write(Area::Home, extent.start * BLOCK as u64, pool.bytes(*from), false);
@@ -220,18 +220,12 @@ impl Disk {
                 DiskDone::Done
             }
             DiskOp::Flush { area } => {
-                let domain = domain(*area);
-                self.device_mut(*area).flush(domain, mark);
+                self.device_mut(*area).flush(Domain::of(*area), mark);
                 DiskDone::Done
             }
             DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {
-                let base = if *zero_base { vec![0; BLOCK] } else { pool.bytes(*base).to_vec() };
-                let over = pool.bytes_mut(*over);
-                let first = usize::from(*first_sector) * SECTOR;
-                let end = first + usize::from(*sectors) * SECTOR;
-                over[..first].copy_from_slice(&base[..first]);
-                over[end..].copy_from_slice(&base[end..]);
-                DiskDone::Merged(crc32c(over))
+                let base = (!zero_base).then(|| pool.bytes(*base).to_vec());
+                DiskDone::Merged(areas::merged(base, pool.bytes_mut(*over), *first_sector, *sectors))
             }
         }
     }
@@ -241,7 +235,7 @@ impl Disk {
         let Some((area, offset, bytes, _)) = self.writes(what, pool) else { return };
         let before = self.bytes(area, offset, bytes.len());
         let at = self.offset(area) + offset;
-        self.device_mut(area).write_some(domain(area), at, &bytes, prng);
+        self.device_mut(area).write_some(Domain::of(area), at, &bytes, prng);
         let after = self.bytes(area, offset, bytes.len());
         for (index, (old, new)) in before.chunks_exact(SECTOR).zip(after.chunks_exact(SECTOR)).enumerate() {
             if old != new {
@@ -257,7 +251,7 @@ impl Disk {
                 Some((*area, *offset, bytes.clone(), *durable))
             }
             DiskOp::Append { offset, parts, durable } => {
-                Some((Area::Log, *offset, self.append_bytes(parts, pool), *durable))
+                Some((Area::Log, *offset, areas::appended(&self.geometry, parts, pool), *durable))
             }
             DiskOp::WriteHome { extent, from } => {
                 Some((Area::Home, extent.start * BLOCK as u64, pool.bytes(*from).to_vec(), false))
@@ -267,29 +261,10 @@ impl Disk {
         }
     }
 
-    fn append_bytes(&self, parts: &[AppendPart], pool: &Pool) -> Vec<u8> {
-        let unit = self.geometry.unit_bytes as usize;
-        let mut bytes = Vec::new();
-        for part in parts {
-            let end = bytes.len() + unit;
-            bytes.extend_from_slice(&part.header[..]);
-            bytes.resize(end, 0);
-            if let Some(body) = part.body {
-                bytes.extend_from_slice(pool.bytes(body));
-            }
-        }
-        bytes
-    }
-
     fn gather(&self, pieces: &[ReadPiece], blocks: u32) -> Vec<u8> {
-        let mut bytes = vec![0; blocks as usize * BLOCK];
-        for piece in pieces {
-            let at = piece.at as usize * BLOCK;
-            let into = &mut bytes[at..at + piece.blocks as usize * BLOCK];
-            assert!(matches!(piece.area, Area::Log | Area::Home), "reads gather from log and home");
-            self.device(piece.area).read(self.offset(piece.area) + piece.offset, into);
-        }
-        bytes
+        areas::gathered(pieces, blocks, |area, offset, into| {
+            self.device(area).read(self.offset(area) + offset, into);
+        })
     }
 
     fn write(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {
@@ -301,7 +276,7 @@ impl Disk {
     fn store(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {
         assert!(offset + bytes.len() as u64 <= self.area_bytes(area), "a write stays within its area");
         let at = self.offset(area) + offset;
-        self.device_mut(area).write(domain(area), at, bytes, durable);
+        self.device_mut(area).write(Domain::of(area), at, bytes, durable);
     }
 
     /// Changes what is there behind everybody's back.
@@ -311,22 +286,12 @@ impl Disk {
     }
 
     fn offset(&self, area: Area) -> u64 {
-        match area {
-            Area::Super => 0,
-            Area::Log => self.geometry.log_offset(),
-            Area::Table => self.geometry.table_offset(),
-            Area::Home => self.geometry.home_offset(),
-        }
+        areas::start(&self.geometry, area)
     }
 
     /// Bytes of an area.
     pub(crate) fn area_bytes(&self, area: Area) -> u64 {
-        match area {
-            Area::Super => seawall_wal::geometry::SUPER_BYTES,
-            Area::Log => self.geometry.log_bytes,
-            Area::Table => self.geometry.table_bytes(),
-            Area::Home => self.geometry.home_bytes(),
-        }
+        areas::bytes(&self.geometry, area)
     }
 
     fn device(&self, area: Area) -> &Device {
@@ -342,23 +307,6 @@ impl Disk {
             Area::Log | Area::Super | Area::Table | Area::Home => &mut self.main,
         }
     }
-}
-
-fn domain(area: Area) -> Domain {
-    match area {
-        Area::Log => Domain::Log,
-        Area::Super | Area::Table | Area::Home => Domain::Main,
-    }
-}
-
-fn crcs(pieces: &[ReadPiece], blocks: u32, bytes: &[u8]) -> Vec<Crc> {
-    let mut crcs = vec![ZERO_BLOCK; blocks as usize];
-    for piece in pieces {
-        for block in piece.at as usize..(piece.at + piece.blocks) as usize {
-            crcs[block] = crc32c(&bytes[block * BLOCK..(block + 1) * BLOCK]);
-        }
-    }
-    crcs
 }
 
 /// The buffers that an operation names: it holds them until it ends.

@@ -1,6 +1,7 @@
 //! The deterministic simulator: the real engine, log and codec over simulated disks, clocks, networks, clients and
 //! faults. Same seed, same history, byte for byte. It is the second driver of the machine that `seawall` drives.
 
+mod areas;
 pub mod arena;
 mod asking;
 mod atlas;

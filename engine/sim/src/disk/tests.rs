@@ -1,8 +1,9 @@
 use super::*;
 use crate::disk::damage::Rot;
 use crate::prng::Stream;
-use seawall_engine::io::Payload;
-use seawall_wal::names::{Epoch, Lsn, VolumeId};
+use seawall_engine::io::{AppendPart, Payload};
+use seawall_wal::crc::ZERO_BLOCK;
+use seawall_wal::names::{Crc, Epoch, Lsn, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 fn disk(unit_bytes: u32) -> Disk {

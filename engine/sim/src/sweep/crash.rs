@@ -1,8 +1,9 @@
 //! Every crash at one disk operation: what of it was done, what of its neighbours, and what the power took back.
 
 use super::drive::{Drive, Write};
-use super::medium::{Loss, SECTOR};
+use super::medium::Loss;
 use super::shot::Shot;
+use crate::device::SECTOR;
 
 /// What of the operation reached the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

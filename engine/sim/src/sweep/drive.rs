@@ -1,15 +1,16 @@
 //! One replica's devices, and every disk operation of the seam over them. An operation takes effect as a whole when
 //! it is carried out; what a crash leaves of it is chosen by the sweep.
 
-use seawall_engine::io::{AppendPart, Area, DiskDone, DiskOp, ReadPiece};
-use seawall_wal::crc::{ZERO_BLOCK, crc32c};
-use seawall_wal::geometry::{Geometry, SUPER_BYTES, SUPER_SLOT_BYTES, Slot};
-use seawall_wal::names::Crc;
+use seawall_engine::io::{Area, DiskDone, DiskOp, ReadPiece};
+use seawall_wal::crc::crc32c;
+use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
 use seawall_wal::scan::{RECORD_BYTES_MAX, Scanned, scan};
 use seawall_wal::superblock::{SlotState, Superblock};
 use seawall_wal::table::{Table, stored};
 
-use super::medium::{Domain, Loss, Medium, SECTOR};
+use super::medium::{Loss, Medium};
+use crate::areas::{self, Domain};
+use crate::device::SECTOR;
 use crate::pool::{BLOCK, Pool};
 
 /// What an operation writes.
@@ -46,7 +47,7 @@ impl Drive {
         let Write { area, offset, bytes, durable } = write;
         assert!(offset + bytes.len() as u64 <= self.area_bytes(*area), "a write stays within its area");
         let at = self.start(*area) + offset;
-        self.medium_mut(*area).write(domain(*area), at, bytes, *durable);
+        self.medium_mut(*area).write(Domain::of(*area), at, bytes, *durable);
     }
 
     /// Some sectors of a write reached the medium: `part` says for each sector how many of its bytes did.
@@ -70,7 +71,7 @@ impl Drive {
 
     /// What was written up to `mark` in the area's domain is stable.
     pub(super) fn flush(&mut self, area: Area, mark: u64) {
-        self.medium_mut(area).flush(domain(area), mark);
+        self.medium_mut(area).flush(Domain::of(area), mark);
     }
 
     /// Everything is stable.
@@ -130,7 +131,7 @@ impl Drive {
             DiskOp::Append { offset, parts, durable } => Some(Write {
                 area: Area::Log,
                 offset: *offset,
-                bytes: self.append_bytes(parts, pool),
+                bytes: areas::appended(&self.geometry, parts, pool),
                 durable: *durable,
             }),
             DiskOp::WriteHome { extent, from } => Some(Write {
@@ -166,20 +167,15 @@ impl Drive {
                 let bytes = self.gather(pieces, *blocks);
                 let buf = into.unwrap_or_else(|| pool.take(*blocks));
                 pool.bytes_mut(buf).copy_from_slice(&bytes);
-                DiskDone::Read { buf, crcs: crcs(pieces, *blocks, &bytes) }
+                DiskDone::Read { buf, crcs: areas::checksums(pieces, *blocks, &bytes) }
             }
             DiskOp::Flush { area } => {
                 self.flush(*area, mark);
                 DiskDone::Done
             }
             DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {
-                let base = if *zero_base { vec![0; BLOCK] } else { pool.bytes(*base).to_vec() };
-                let over = pool.bytes_mut(*over);
-                let first = usize::from(*first_sector) * SECTOR;
-                let end = first + usize::from(*sectors) * SECTOR;
-                over[..first].copy_from_slice(&base[..first]);
-                over[end..].copy_from_slice(&base[end..]);
-                DiskDone::Merged(crc32c(over))
+                let base = (!zero_base).then(|| pool.bytes(*base).to_vec());
+                DiskDone::Merged(areas::merged(base, pool.bytes_mut(*over), *first_sector, *sectors))
             }
             DiskOp::WriteMeta { .. } | DiskOp::Append { .. } => unreachable!("a write"),
             DiskOp::WriteHome { .. } | DiskOp::Discard { .. } => unreachable!("a write"),
@@ -247,48 +243,19 @@ impl Drive {
         Ok(blocks)
     }
 
-    fn append_bytes(&self, parts: &[AppendPart], pool: &Pool) -> Vec<u8> {
-        let unit = self.geometry.unit_bytes as usize;
-        let mut bytes = Vec::new();
-        for part in parts {
-            let end = bytes.len() + unit;
-            bytes.extend_from_slice(&part.header[..]);
-            bytes.resize(end, 0);
-            if let Some(body) = part.body {
-                bytes.extend_from_slice(pool.bytes(body));
-            }
-        }
-        bytes
-    }
-
     fn gather(&self, pieces: &[ReadPiece], blocks: u32) -> Vec<u8> {
-        let mut bytes = vec![0; blocks as usize * BLOCK];
-        for piece in pieces {
-            let at = piece.at as usize * BLOCK;
-            let into = &mut bytes[at..at + piece.blocks as usize * BLOCK];
-            assert!(matches!(piece.area, Area::Log | Area::Home), "reads gather from log and home");
-            self.medium(piece.area).read(self.start(piece.area) + piece.offset, into);
-        }
-        bytes
+        areas::gathered(pieces, blocks, |area, offset, into| {
+            self.medium(area).read(self.start(area) + offset, into);
+        })
     }
 
     fn start(&self, area: Area) -> u64 {
-        match area {
-            Area::Super => 0,
-            Area::Log => self.geometry.log_offset(),
-            Area::Table => self.geometry.table_offset(),
-            Area::Home => self.geometry.home_offset(),
-        }
+        areas::start(&self.geometry, area)
     }
 
     /// Bytes of an area.
     pub(super) fn area_bytes(&self, area: Area) -> u64 {
-        match area {
-            Area::Super => SUPER_BYTES,
-            Area::Log => self.geometry.log_bytes,
-            Area::Table => self.geometry.table_bytes(),
-            Area::Home => self.geometry.home_bytes(),
-        }
+        areas::bytes(&self.geometry, area)
     }
 
     fn medium(&self, area: Area) -> &Medium {
@@ -304,21 +271,4 @@ impl Drive {
             Area::Log | Area::Super | Area::Table | Area::Home => &mut self.main,
         }
     }
-}
-
-fn domain(area: Area) -> Domain {
-    match area {
-        Area::Log => Domain::Log,
-        Area::Super | Area::Table | Area::Home => Domain::Main,
-    }
-}
-
-fn crcs(pieces: &[ReadPiece], blocks: u32, bytes: &[u8]) -> Vec<Crc> {
-    let mut crcs = vec![ZERO_BLOCK; blocks as usize];
-    for piece in pieces {
-        for block in piece.at as usize..(piece.at + piece.blocks) as usize {
-            crcs[block] = crc32c(&bytes[block * BLOCK..(block + 1) * BLOCK]);
-        }
-    }
-    crcs
 }

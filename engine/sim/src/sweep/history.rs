@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use seawall_wal::names::Extent;
 
-use super::medium::SECTOR;
+use crate::device::SECTOR;
 use crate::pool::BLOCK;
 
 /// Sectors of a block.

@@ -9,10 +9,11 @@ use seawall_wal::names::Extent;
 
 use super::drive::{Drive, Write};
 use super::history::{History, Stamps, Wish};
-use super::medium::{Loss, SECTOR};
+use super::medium::Loss;
 use super::plan::Plan;
 use super::shot::Spoken;
 use super::stage::{SUBJECT, Stage, Wrong};
+use crate::device::SECTOR;
 
 /// What a crash left, and what is owed.
 #[derive(Clone, Debug)]

@@ -4,19 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Bytes of a sector: what a device writes as a whole, if it is not told to tear it.
-pub(super) const SECTOR: usize = 512;
+use crate::areas::Domain;
+use crate::device::SECTOR;
+
 /// Memory is taken, and shared between copies, in pages of this many bytes.
 const PAGE: usize = 4096;
-
-/// What a flush covers: the log, or everything else.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Domain {
-    /// The log ring.
-    Log,
-    /// Superblock, table, home.
-    Main,
-}
 
 /// Which of the sectors that were not flushed a power loss takes back. Sectors are counted in order of their place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

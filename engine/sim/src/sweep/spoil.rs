@@ -3,7 +3,8 @@
 use seawall_engine::io::{Area, DiskDone, DiskError, DiskOp};
 
 use super::drive::{Drive, Write};
-use super::medium::{Loss, SECTOR};
+use super::medium::Loss;
+use crate::device::SECTOR;
 use crate::pool::{BLOCK, Pool};
 
 /// How an operation ends ill.
