@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::Position;
-use seawall_wal::names::{Epoch, Lsn};
+use seawall_wal::names::Lsn;
 use seawall_wal::superblock::{BaseState, Cut, Slot, Superblock};
 use seawall_wal::table::TableMark;
 
@@ -16,26 +16,9 @@ use crate::setup::{Ack, Setup};
 #[must_use]
 pub fn newborn(setup: &Setup, geometry: Geometry) -> Superblock {
     Superblock {
-        sequence: 0,
-        volume: setup.volume,
-        replica: setup.replica,
-        geometry,
-        members: members(setup),
-        promised: Epoch::ZERO,
-        campaigned: Epoch::ZERO,
-        lineage: Vec::new(),
-        log_start: Position::ORIGIN,
-        checkpoint: Lsn::ZERO,
-        settled: Lsn::ZERO,
-        checkpoint_number: 0,
-        table: TableMark::default(),
-        cut: None,
-        base: BaseState::Complete,
-        clean: None,
-        boots: 0,
         machine_boot: setup.machine_boot,
-        lossy: false,
         ack_durable: setup.ack == Ack::Durable,
+        ..Superblock::newborn(setup.volume, setup.replica, geometry, members(setup))
     }
 }
 

@@ -129,6 +129,38 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// That of a copy at birth: nothing was ever written, so everything is a hole and nothing is missing.
+    #[must_use]
+    pub fn newborn(
+        volume: VolumeId,
+        replica: ReplicaId,
+        geometry: Geometry,
+        members: Vec<Member>,
+    ) -> Superblock {
+        Superblock {
+            sequence: 0,
+            volume,
+            replica,
+            geometry,
+            members,
+            promised: Epoch::ZERO,
+            campaigned: Epoch::ZERO,
+            lineage: Vec::new(),
+            log_start: Position::ORIGIN,
+            checkpoint: Lsn::ZERO,
+            settled: Lsn::ZERO,
+            checkpoint_number: 0,
+            table: TableMark::default(),
+            cut: None,
+            base: BaseState::Complete,
+            clean: None,
+            boots: 0,
+            machine_boot: [0; 16],
+            lossy: false,
+            ack_durable: true,
+        }
+    }
+
     /// How many times the log has been cut: what its records' trailers say from here on.
     #[must_use]
     pub fn generation(&self) -> u32 {

@@ -2,7 +2,6 @@
 
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
-use seawall_wal::log::Position;
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
@@ -107,25 +106,9 @@ fn what_does_not_go_together_is_no_record() {
 fn superblock() -> Superblock {
     Superblock {
         sequence: 4,
-        volume: VolumeId([7; 16]),
-        replica: ReplicaId(2),
-        geometry: GEOMETRY,
-        members: vec![],
-        promised: Epoch::ZERO,
-        campaigned: Epoch::ZERO,
-        lineage: vec![],
-        log_start: Position::ORIGIN,
-        checkpoint: Lsn(0),
-        settled: Lsn::ZERO,
-        checkpoint_number: 0,
-        table: TableMark::default(),
-        cut: None,
         base: BaseState::Blank,
-        clean: None,
-        boots: 0,
         machine_boot: [1; 16],
-        lossy: false,
-        ack_durable: true,
+        ..Superblock::newborn(VolumeId([7; 16]), ReplicaId(2), GEOMETRY, vec![])
     }
 }
 

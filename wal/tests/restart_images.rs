@@ -7,8 +7,7 @@ use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::restart::{Damage, Restart, RestartRule, Restarted};
 use seawall_wal::scan::scan;
-use seawall_wal::superblock::{BaseState, CleanMark, Cut, Superblock};
-use seawall_wal::table::TableMark;
+use seawall_wal::superblock::{CleanMark, Cut, Superblock};
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
 const REIGN: Epoch = Epoch { counter: 3, replica: ReplicaId(2) };
@@ -18,25 +17,9 @@ const GEOMETRY: Geometry =
 fn superblock() -> Superblock {
     Superblock {
         sequence: 4,
-        volume: VOLUME,
-        replica: ReplicaId(2),
-        geometry: GEOMETRY,
-        members: vec![],
         promised: REIGN,
         campaigned: REIGN,
-        lineage: vec![],
-        log_start: Position::ORIGIN,
-        checkpoint: Lsn(0),
-        settled: Lsn::ZERO,
-        checkpoint_number: 0,
-        table: TableMark::default(),
-        cut: None,
-        base: BaseState::Complete,
-        clean: None,
-        boots: 0,
-        machine_boot: [0; 16],
-        lossy: false,
-        ack_durable: true,
+        ..Superblock::newborn(VOLUME, ReplicaId(2), GEOMETRY, vec![])
     }
 }
 

@@ -9,8 +9,7 @@ use seawall_wal::names::{Epoch, Extent, Lsn, ReplicaId, VolumeId};
 use seawall_wal::record::{BODY_BLOCKS_MAX, Kind, RecordHeader};
 use seawall_wal::restart::{Restart, RestartRule};
 use seawall_wal::scan::scan;
-use seawall_wal::superblock::{BaseState, Superblock};
-use seawall_wal::table::TableMark;
+use seawall_wal::superblock::Superblock;
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
 const VOLUME_BLOCKS: u64 = 1 << 20;
@@ -62,28 +61,7 @@ impl Rig {
             unit_bytes,
             separate_log: false,
         };
-        let superblock = Superblock {
-            sequence: 0,
-            volume: VOLUME,
-            replica: ReplicaId(2),
-            geometry,
-            members: vec![],
-            promised: Epoch::ZERO,
-            campaigned: Epoch::ZERO,
-            lineage: vec![],
-            log_start: Position::ORIGIN,
-            checkpoint: Lsn(0),
-            settled: Lsn::ZERO,
-            checkpoint_number: 0,
-            table: TableMark::default(),
-            cut: None,
-            base: BaseState::Complete,
-            clean: None,
-            boots: 0,
-            machine_boot: [0; 16],
-            lossy: false,
-            ack_durable: true,
-        };
+        let superblock = Superblock::newborn(VOLUME, ReplicaId(2), geometry, vec![]);
         Rig {
             device: vec![0; usize::try_from(LOG_BYTES_MIN).expect("small")],
             log: Log::new(&geometry, Position::ORIGIN),

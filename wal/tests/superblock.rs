@@ -1,34 +1,13 @@
 //! Every pair of superblock slots.
 
 use seawall_wal::geometry::{Geometry, Slot};
-use seawall_wal::log::Position;
 use seawall_wal::names::{Epoch, Lsn, ReplicaId, VolumeId};
-use seawall_wal::superblock::{BaseState, Choice, ChoiceRule, SlotState, Superblock, Unreadable, choose};
-use seawall_wal::table::TableMark;
+use seawall_wal::superblock::{Choice, ChoiceRule, SlotState, Superblock, Unreadable, choose};
 
 fn superblock(sequence: u64) -> Box<Superblock> {
-    Box::new(Superblock {
-        sequence,
-        volume: VolumeId([7; 16]),
-        replica: ReplicaId(2),
-        geometry: Geometry { volume_blocks: 100, log_bytes: 4 << 20, unit_bytes: 512, separate_log: false },
-        members: vec![],
-        promised: Epoch::ZERO,
-        campaigned: Epoch::ZERO,
-        lineage: vec![],
-        log_start: Position::ORIGIN,
-        checkpoint: Lsn(0),
-        settled: Lsn::ZERO,
-        checkpoint_number: 0,
-        table: TableMark::default(),
-        cut: None,
-        base: BaseState::Complete,
-        clean: None,
-        boots: 0,
-        machine_boot: [0; 16],
-        lossy: false,
-        ack_durable: true,
-    })
+    let geometry = Geometry { volume_blocks: 100, log_bytes: 4 << 20, unit_bytes: 512, separate_log: false };
+    let newborn = Superblock::newborn(VolumeId([7; 16]), ReplicaId(2), geometry, vec![]);
+    Box::new(Superblock { sequence, ..newborn })
 }
 
 /// Every kind of thing that a slot may hold, as far as the choice can tell.

@@ -3,12 +3,11 @@
 use seawall_recovery::base::BaseTarget;
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
-use seawall_wal::log::{Log, Position};
+use seawall_wal::log::Log;
 use seawall_wal::names::{Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
 use seawall_wal::superblock::{
     BaseState, Choice, Cut, MEMBERS_MAX, Member, SlotState, Superblock, Unreadable, choose,
 };
-use seawall_wal::table::TableMark;
 
 use crate::cases::Cases;
 use crate::search::{Breach, Report, rule};
@@ -17,28 +16,7 @@ pub(crate) const GEOMETRY: Geometry =
     Geometry { volume_blocks: 100, log_bytes: 4 << 20, unit_bytes: 512, separate_log: false };
 
 pub(crate) fn superblock(sequence: u64, volume: VolumeId) -> Superblock {
-    Superblock {
-        sequence,
-        volume,
-        replica: ReplicaId(2),
-        geometry: GEOMETRY,
-        members: Vec::new(),
-        promised: Epoch::ZERO,
-        campaigned: Epoch::ZERO,
-        lineage: Vec::new(),
-        log_start: Position::ORIGIN,
-        checkpoint: Lsn::ZERO,
-        settled: Lsn::ZERO,
-        checkpoint_number: 0,
-        table: TableMark::default(),
-        cut: None,
-        base: BaseState::Complete,
-        clean: None,
-        boots: 0,
-        machine_boot: [0; 16],
-        lossy: false,
-        ack_durable: true,
-    }
+    Superblock { sequence, ..Superblock::newborn(volume, ReplicaId(2), GEOMETRY, Vec::new()) }
 }
 
 fn states() -> Vec<SlotState> {

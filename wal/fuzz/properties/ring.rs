@@ -10,8 +10,7 @@ use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
 use seawall_wal::record::{BODY_BLOCKS_MAX, HEADER_BYTES, Kind, MAGIC, RecordHeader};
 use seawall_wal::restart::{Damage, Restart, RestartRule, Restarted};
 use seawall_wal::scan::{RECORD_BYTES_MAX, Scanned, scan};
-use seawall_wal::superblock::{BaseState, CleanMark, Superblock};
-use seawall_wal::table::TableMark;
+use seawall_wal::superblock::{CleanMark, Superblock};
 
 use crate::script::Script;
 
@@ -71,25 +70,9 @@ impl World {
         let epoch = Epoch { counter: 1, replica: ReplicaId(2) };
         let superblock = Superblock {
             sequence: 4,
-            volume: VOLUME,
-            replica: ReplicaId(2),
-            geometry,
-            members: vec![],
             promised: epoch,
             campaigned: epoch,
-            lineage: vec![],
-            log_start: Position::ORIGIN,
-            checkpoint: Lsn(0),
-            settled: Lsn::ZERO,
-            checkpoint_number: 0,
-            table: TableMark::default(),
-            cut: None,
-            base: BaseState::Complete,
-            clean: None,
-            boots: 0,
-            machine_boot: [0; 16],
-            lossy: false,
-            ack_durable: true,
+            ..Superblock::newborn(VOLUME, ReplicaId(2), geometry, vec![])
         };
         let log = Log::new(&geometry, Position::ORIGIN);
         let (area, history) = (vec![0; LOG_BYTES], BTreeMap::new());
