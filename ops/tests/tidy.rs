@@ -126,12 +126,27 @@ fn every_floor_stands_on_lower_floors_alone() {
     assert_none("a floor depends on what is not below it", &offences);
 }
 
+fn manifest(folder: &str) -> toml::Table {
+    fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
+}
+
 fn dependencies(folder: &str) -> BTreeSet<String> {
-    let path = root().join(folder).join("Cargo.toml");
-    let manifest: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
+    let manifest = manifest(folder);
     let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
     let tables = sections.iter().filter_map(|section| manifest.get(*section)?.as_table());
     tables.flat_map(|table| table.keys().cloned()).collect()
+}
+
+/// Features are switched on for everything that is built together.
+#[test]
+fn what_is_built_by_default_is_the_floors_and_nothing_planted() {
+    let workspace = manifest("");
+    let members = workspace["workspace"]["default-members"].as_array().expect("a list");
+    assert!(members.iter().map(|name| name.as_str().unwrap()).eq(FLOORS));
+    for floor in FLOORS {
+        let dependencies = manifest(floor)["dependencies"].to_string();
+        assert!(!dependencies.contains("\"bait\"") && !dependencies.contains("\"mutants\""), "{floor}");
+    }
 }
 
 #[test]
