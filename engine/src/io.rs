@@ -180,6 +180,22 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The buffer that came with what it writes: the replica's until it releases it. That of a read is the client's,
+    /// and goes back with the completion.
+    pub(crate) fn brought(&self) -> Option<Buf> {
+        match self {
+            Request::Write { payload, .. } => Some(payload.buf),
+            Request::WritePart { buf, .. } => Some(*buf),
+            Request::Read { .. }
+            | Request::WriteZeroes { .. }
+            | Request::Trim { .. }
+            | Request::Flush
+            | Request::Status { .. } => None,
+        }
+    }
+}
+
 /// How a request ended well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Done {

@@ -191,20 +191,11 @@ impl Core {
 
     /// Give a refused request's buffer back and say why.
     pub(crate) fn refuse(&mut self, id: RequestId, request: &Request, refusal: Refusal) {
-        match request {
-            Request::Write { payload, .. } => {
-                if self.setup.baited(Bait::ReleaseTwice) {
-                    self.release(payload.buf);
-                }
-                self.release(payload.buf);
+        if let Some(buf) = request.brought() {
+            if self.setup.baited(Bait::ReleaseTwice) {
+                self.release(buf);
             }
-            Request::WritePart { buf, .. } => self.release(*buf),
-            // The buffer of a read goes back with its completion.
-            Request::Read { .. }
-            | Request::WriteZeroes { .. }
-            | Request::Trim { .. }
-            | Request::Flush
-            | Request::Status { .. } => {}
+            self.release(buf);
         }
         self.complete(id, Err(refusal));
     }

@@ -9,7 +9,7 @@ use seawall_wal::names::{Epoch, Lsn};
 use seawall_wal::superblock::BaseState;
 
 use crate::core::{Core, Purpose, Told};
-use crate::io::{Area, Command, DiskDone, DiskError, Input, OpId, Outbox, Output, Refusal, Request};
+use crate::io::{Area, Command, DiskDone, DiskError, Input, OpId, Outbox, Output, Refusal};
 use crate::notice::Notice;
 use crate::opening::{Found, Next, Opening, note_restart};
 use crate::scribe::Safety;
@@ -139,14 +139,8 @@ fn open(now: Instant, setup: Setup, found: Found, next_op: u64, out: &mut Outbox
 fn turn_away(input: Input, why: &str, out: &mut Outbox) {
     match input {
         Input::Request { id, request } => {
-            match &request {
-                Request::Write { payload, .. } => out.push(Output::Release(payload.buf)),
-                Request::WritePart { buf, .. } => out.push(Output::Release(*buf)),
-                Request::Read { .. }
-                | Request::WriteZeroes { .. }
-                | Request::Trim { .. }
-                | Request::Flush
-                | Request::Status { .. } => {}
+            if let Some(buf) = request.brought() {
+                out.push(Output::Release(buf));
             }
             out.push(Output::Complete { id, result: Err(Refusal::NotPrimary) });
         }
