@@ -283,8 +283,8 @@ impl Link {
 /// Which link an input tells of.
 pub(crate) fn link_of(input: &Input) -> Option<LinkId> {
     match input {
-        Input::Connected { link }
-        | Input::Accepted { link }
+        Input::Connected { link, .. }
+        | Input::Accepted { link, .. }
         | Input::Received { link, .. }
         | Input::Lost { link } => Some(*link),
         Input::Request { .. } | Input::DiskDone { .. } | Input::Command { .. } | Input::Tick => None,

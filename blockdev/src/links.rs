@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use seawall_engine::io::{Buf, Input, LinkId, Payload};
 use seawall_sender::frame::Frame;
+use seawall_sender::greeting::Proven;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
 use seawall_wal::names::VolumeId;
@@ -134,7 +135,7 @@ impl Links {
             return self.lose(slot, gear, inputs);
         }
         link.state = State::Open;
-        inputs.push_back((volume, Input::Connected { link: link.name }));
+        inputs.push_back((volume, Input::Connected { link: link.name, proven: Proven::Nobody }));
         link.start_receive(gear);
     }
 
@@ -304,7 +305,7 @@ impl Links {
                     link.volume = Some(volume);
                     link.state = State::Open;
                     self.names.insert((volume, name), slot);
-                    inputs.push_back((volume, Input::Accepted { link: name }));
+                    inputs.push_back((volume, Input::Accepted { link: name, proven: Proven::Nobody }));
                     volume
                 }
                 None => {

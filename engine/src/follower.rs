@@ -552,7 +552,7 @@ impl Core {
         let late: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(_, used)| matches!(used, crate::link::LinkUse::Unknown { since } if since.after(silence) <= now))
+            .filter(|(_, used)| matches!(used, crate::link::LinkUse::Unknown { since, .. } if since.after(silence) <= now))
             .map(|(link, _)| *link)
             .collect();
         for link in late {

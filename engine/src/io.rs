@@ -12,6 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use seawall_sender::frame::Frame;
+use seawall_sender::greeting::Proven;
 use seawall_wal::names::{Crc, Extent, Lsn, ReplicaId};
 use seawall_wal::record::HEADER_BYTES;
 use seawall_wal::scan::Scanned;
@@ -88,11 +89,15 @@ pub enum Input {
     Connected {
         /// Which one.
         link: LinkId,
+        /// Who is proven to have answered.
+        proven: Proven,
     },
     /// A peer connected to us; it has yet to say who it is.
     Accepted {
         /// Its name.
         link: LinkId,
+        /// Who is proven to have come.
+        proven: Proven,
     },
     /// A whole frame came.
     Received {

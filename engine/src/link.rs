@@ -5,7 +5,9 @@ use seawall_recovery::messages::{Base, BaseAck, BaseDone, Begin, Begun, Digest, 
 use seawall_sender::codec;
 use seawall_sender::feed::{Ack, Append, Pulse, PulseAck};
 use seawall_sender::frame::{Frame, Kind};
-use seawall_sender::greeting::{Farewell, Hello, Identity, Parting, Welcome, check_hello, check_welcome};
+use seawall_sender::greeting::{
+    Farewell, Hello, Identity, Parting, Proven, Welcome, check_guest, check_hello, check_proof, check_welcome,
+};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
@@ -25,7 +27,7 @@ const LINKS_MAX: usize = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LinkUse {
     /// Accepted; it has yet to say who it is.
-    Unknown { since: Instant },
+    Unknown { since: Instant, proven: Proven },
     /// Accepted, and it said who it is: a primary or a candidate.
     Inbound { peer: ReplicaId },
     /// Opened for a replica's recovery session.
@@ -39,8 +41,16 @@ impl Core {
         Identity { volume: self.setup.volume, replica: self.me(), volume_blocks: self.setup.volume_blocks }
     }
 
-    pub(crate) fn on_connected(&mut self, link: LinkId) {
-        match self.links.get(&link).copied() {
+    pub(crate) fn on_connected(&mut self, link: LinkId, proven: Proven) {
+        let used = self.links.get(&link).copied();
+        if let Some(LinkUse::Session { replica, .. } | LinkUse::Candidacy { replica, .. }) = used
+            && let Err(violation) = check_proof(&self.identity(), replica, proven)
+            && !self.setup.baited(Bait::AnyDiskWillDo)
+        {
+            // Before a word is said: whoever it is learns nothing of us.
+            return self.violated(link, violation);
+        }
+        match used {
             Some(LinkUse::Session { replica, .. }) => self.lane_connected(link, replica),
             Some(LinkUse::Candidacy { replica, .. }) => self.candidacy_connected(link, replica),
             Some(LinkUse::Unknown { .. } | LinkUse::Inbound { .. }) => {
@@ -54,19 +64,28 @@ impl Core {
     /// Since when the oldest accepted connection has not said who it is.
     pub(crate) fn unknown_since(&self) -> Option<Instant> {
         let since = |used: &LinkUse| match used {
-            LinkUse::Unknown { since } => Some(*since),
+            LinkUse::Unknown { since, .. } => Some(*since),
             LinkUse::Inbound { .. } | LinkUse::Session { .. } | LinkUse::Candidacy { .. } => None,
         };
         self.links.values().filter_map(since).min()
     }
 
-    pub(crate) fn on_accepted(&mut self, link: LinkId) {
+    pub(crate) fn on_accepted(&mut self, link: LinkId, proven: Proven) {
         if self.links.len() >= LINKS_MAX {
             self.out.push(crate::io::Output::Disconnect { link });
             return;
         }
         let since = self.now;
-        self.links.insert(link, LinkUse::Unknown { since });
+        self.links.insert(link, LinkUse::Unknown { since, proven });
+        let stranger = match proven {
+            Proven::Replica { replica, .. } if self.setup.member(replica).is_none() => Some(replica),
+            Proven::Replica { .. } | Proven::Nobody => None,
+        };
+        let judged = check_guest(&self.identity(), proven)
+            .and_then(|()| stranger.map_or(Ok(()), |replica| Err(Violation::NotMember { replica })));
+        if let Err(violation) = judged {
+            self.violated(link, violation);
+        }
     }
 
     /// A connection is gone.
@@ -113,8 +132,8 @@ impl Core {
             return Err(Violation::Contradictory { kind });
         }
         match used {
-            LinkUse::Unknown { .. } => match kind {
-                Kind::Hello => self.on_hello(link, frame),
+            LinkUse::Unknown { proven, .. } => match kind {
+                Kind::Hello => self.on_hello(link, frame, proven),
                 _ => out_of_turn("unknown"),
             },
             LinkUse::Inbound { peer } => match kind {
@@ -268,13 +287,14 @@ impl Core {
         }
     }
 
-    fn on_hello(&mut self, link: LinkId, frame: &Frame) -> Result<(), Violation> {
+    fn on_hello(&mut self, link: LinkId, frame: &Frame, proven: Proven) -> Result<(), Violation> {
         let mut hello: Hello = codec::decode(&frame.meta)?;
         let us = self.identity();
         let whoever = self.setup.baited(Bait::AnyDiskWillDo);
         if whoever {
             hello.to = us.replica;
         }
+        check_proof(&us, hello.from, proven)?;
         let why = match check_hello(&us, frame.header.volume, &hello) {
             Ok(version)
                 if (hello.from != us.replica || whoever) && self.setup.member(hello.from).is_some() =>

@@ -144,7 +144,7 @@ fn turn_away(input: Input, why: &str, out: &mut Outbox) {
             }
             out.push(Output::Complete { id, result: Err(Refusal::NotPrimary) });
         }
-        Input::Accepted { link } => out.push(Output::Disconnect { link }),
+        Input::Accepted { link, .. } => out.push(Output::Disconnect { link }),
         Input::Received { payload, .. } => {
             if let Some(payload) = payload {
                 out.push(Output::Release(payload.buf));
@@ -197,8 +197,8 @@ impl Core {
         match input {
             Input::Request { id, request } => self.on_request(id, request),
             Input::DiskDone { op, result } => self.on_disk_done(op, result),
-            Input::Connected { link } => self.on_connected(link),
-            Input::Accepted { link } => self.on_accepted(link),
+            Input::Connected { link, proven } => self.on_connected(link, proven),
+            Input::Accepted { link, proven } => self.on_accepted(link, proven),
             Input::Received { link, frame, payload } => self.on_received(link, frame, payload),
             Input::Lost { link } => self.lose(link),
             Input::Command { id, command } => match command {

@@ -1,6 +1,9 @@
 //! The greeting: two ends of a new connection find out whether they speak of the same volume, in which version,
 //! and as whom, before anything else is said.
 //!
+//! What the two say of themselves are claims. What the transport proved of the other end, if it proves anything, comes
+//! beside them as [`Proven`], and a claim that differs from it is refused.
+//!
 //! The frames of the greeting are laid out alike in every version of the protocol and carry the version
 //! [`GREETING_VERSION`], so that any two builds can at least tell each other why they can't talk.
 
@@ -12,6 +15,7 @@ use seawall_wal::guard;
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
 
 use crate::frame::{VERSION_MAX, VERSION_MIN};
+use crate::violation::Violation;
 
 /// What the frames of the greeting carry as their version, in every version.
 pub const GREETING_VERSION: u16 = 1;
@@ -147,6 +151,29 @@ impl fmt::Display for Mismatch {
 
 impl core::error::Error for Mismatch {}
 
+/// What the transport proved of who is at the other end of a connection, before anything was said on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Proven {
+    /// Nothing: the connection is plaintext, because the configuration says so by name. Claims are believed.
+    Nobody,
+    /// It holds the key of a certificate, signed by the cluster, for this replica.
+    Replica {
+        /// Of which volume.
+        volume: VolumeId,
+        /// Which copy of it.
+        replica: ReplicaId,
+    },
+}
+
+impl fmt::Display for Proven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proven::Nobody => f.write_str("nobody"),
+            Proven::Replica { volume, replica } => write!(f, "{replica} of volume {volume}"),
+        }
+    }
+}
+
 /// What one end of a connection is: what its own superblock says.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Identity {
@@ -179,6 +206,29 @@ impl Welcome {
     #[must_use]
     pub fn new(us: &Identity, version: u16) -> Welcome {
         Welcome { version, replica: us.replica, auth: Vec::new() }
+    }
+}
+
+/// Whether the other end may be `claimed`, a replica of our volume: whom we wanted, or who it says it is.
+pub fn check_proof(us: &Identity, claimed: ReplicaId, proven: Proven) -> Result<(), Violation> {
+    match proven {
+        Proven::Nobody => Ok(()),
+        Proven::Replica { volume, replica } if volume == us.volume && replica == claimed => Ok(()),
+        Proven::Replica { .. } => Err(Violation::Unproven { claimed, proven }),
+    }
+}
+
+/// Judges what was proven of one who connected to us, before it says anything. Whether it is a member is not for the
+/// greeting to know.
+pub fn check_guest(us: &Identity, proven: Proven) -> Result<(), Violation> {
+    match proven {
+        Proven::Nobody => Ok(()),
+        Proven::Replica { volume, .. } if volume != us.volume => {
+            Err(Violation::WrongVolume { expected: us.volume, found: volume })
+        }
+        // Nobody has our key but ourselves: what we sent was sent back to us, or the key was stolen.
+        Proven::Replica { replica, .. } if replica == us.replica => Err(Violation::Reflected { replica }),
+        Proven::Replica { .. } => Ok(()),
     }
 }
 

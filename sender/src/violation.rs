@@ -9,7 +9,7 @@ use seawall_wal::record::{Kind as RecordKind, RecordError};
 use crate::codec::CodecError;
 use crate::feed::Frontiers;
 use crate::frame::{Kind, META_BYTES_MAX, PAYLOAD_BYTES_MAX, VERSION_MAX, VERSION_MIN};
-use crate::greeting::Mismatch;
+use crate::greeting::{Mismatch, Proven};
 use crate::session_id::SessionId;
 
 /// What a peer did wrong.
@@ -103,6 +103,18 @@ pub enum Violation {
     /// The peer is no member of the volume.
     NotMember {
         /// Who it says it is.
+        replica: ReplicaId,
+    },
+    /// The peer is not proven to be whom we wanted, or who it says it is.
+    Unproven {
+        /// Whom we wanted, or who it says it is.
+        claimed: ReplicaId,
+        /// Who it is proven to be.
+        proven: Proven,
+    },
+    /// A peer proved to be ourselves.
+    Reflected {
+        /// Us.
         replica: ReplicaId,
     },
     /// A message that this state does not expect.
@@ -322,6 +334,15 @@ impl fmt::Display for Violation {
             Violation::BadRecord(why) => write!(f, "record can't be read: {why}"),
             Violation::Mismatched(mismatch) => write!(f, "{mismatch}"),
             Violation::NotMember { replica } => write!(f, "{replica} is no member"),
+            Violation::Unproven { claimed, proven } => {
+                write!(f, "certificate of {proven} where {claimed} was wanted or claimed")
+            }
+            Violation::Reflected { replica } => {
+                write!(
+                    f,
+                    "certificate of {replica}, which are we ourselves: reflected, or our key is in other hands"
+                )
+            }
             Violation::OutOfTurn { state, event } => write!(f, "{event} while {state}"),
             Violation::StaleSession { current, found } => {
                 write!(f, "session {found}, present one is {current}")

@@ -1,7 +1,11 @@
 //! Greetings: who may talk to whom, and what a refusal names.
 
 use seawall_sender::frame::{VERSION_MAX, VERSION_MIN};
-use seawall_sender::greeting::{Hello, Identity, Mismatch, Welcome, check_hello, check_welcome, negotiate};
+use seawall_sender::greeting::{
+    Hello, Identity, Mismatch, Proven, Welcome, check_guest, check_hello, check_proof, check_welcome,
+    negotiate,
+};
+use seawall_sender::violation::Violation;
 use seawall_wal::names::{ReplicaId, VolumeId};
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
@@ -88,4 +92,36 @@ fn the_wrong_disk_at_the_right_address_is_not_welcomed() {
         Welcome { version: 2, ..good },
         Mismatch::Version { ours_min: 1, ours_max: 1, theirs_min: 2, theirs_max: 2 },
     );
+}
+
+const OTHERS: VolumeId = VolumeId([9; 16]);
+
+fn proven(volume: VolumeId, replica: ReplicaId) -> Proven {
+    Proven::Replica { volume, replica }
+}
+
+#[test]
+fn a_peer_is_whom_its_certificate_names_and_nobody_else() {
+    let (us, wanted, other) = (CALLER, ANSWERER.replica, ReplicaId(77));
+    assert_eq!(check_proof(&us, wanted, proven(VOLUME, wanted)), Ok(()));
+    assert_eq!(
+        check_proof(&us, wanted, Proven::Nobody),
+        Ok(()),
+        "plaintext proves nothing, by configuration"
+    );
+    for found in [proven(VOLUME, other), proven(OTHERS, wanted), proven(VOLUME, us.replica)] {
+        let refused = Violation::Unproven { claimed: wanted, proven: found };
+        assert_eq!(check_proof(&us, wanted, found), Err(refused));
+    }
+}
+
+#[test]
+fn a_guest_of_another_volume_or_with_our_own_certificate_is_turned_away_before_it_speaks() {
+    let us = ANSWERER;
+    assert_eq!(check_guest(&us, proven(VOLUME, CALLER.replica)), Ok(()));
+    assert_eq!(check_guest(&us, Proven::Nobody), Ok(()));
+    let elsewhere = Violation::WrongVolume { expected: VOLUME, found: OTHERS };
+    assert_eq!(check_guest(&us, proven(OTHERS, CALLER.replica)), Err(elsewhere));
+    let mirrored = Violation::Reflected { replica: us.replica };
+    assert_eq!(check_guest(&us, proven(VOLUME, us.replica)), Err(mirrored));
 }

@@ -71,7 +71,7 @@ impl Bench {
         let (name, to) = (LinkId(2), listener.local_addr().unwrap().to_string());
         assert!(!self.links.connect(0, name, &to, &mut self.gear, &mut self.inputs));
         self.until(|bench| !bench.inputs.is_empty());
-        assert!(matches!(self.inputs.pop_front(), Some((0, Input::Connected { link })) if link == name));
+        assert!(matches!(self.inputs.pop_front(), Some((0, Input::Connected { link, .. })) if link == name));
         (name, listener.accept().unwrap().0)
     }
 

@@ -48,6 +48,8 @@ pub(crate) enum Stream {
     Jump,
     /// Devices that hang or are full.
     Hang,
+    /// Whether connections prove who is at their ends.
+    Proof,
 }
 
 impl Stream {
@@ -76,6 +78,7 @@ impl Stream {
             Stream::Names => 19,
             Stream::Jump => 20,
             Stream::Hang => 15,
+            Stream::Proof => 41,
         }
     }
 }

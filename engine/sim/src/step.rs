@@ -390,8 +390,8 @@ fn describe_input(input: &Input) -> String {
         Input::DiskDone { op, result } => {
             format!("hears disk {} {}", op.0, if result.is_ok() { "done" } else { "FAILED" })
         }
-        Input::Connected { link } => format!("hears connected {link:?}"),
-        Input::Accepted { link } => format!("hears accepted {link:?}"),
+        Input::Connected { link, .. } => format!("hears connected {link:?}"),
+        Input::Accepted { link, .. } => format!("hears accepted {link:?}"),
         Input::Received { link, frame, .. } => {
             format!(
                 "hears {} on {link:?} in {} {}",

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use seawall_engine::io::{Answer, Area, Command, CommandId, Input, OpId};
+use seawall_engine::io::{Answer, Area, Command, CommandId, Input, LinkId, OpId};
 use seawall_engine::notice::Notice;
+use seawall_sender::greeting::Proven;
 use seawall_wal::names::VolumeId;
 
 use crate::atlas::Atlas;
-use crate::birth::formatted;
+use crate::birth::{self, formatted};
 use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment};
 use crate::deed::Deed;
@@ -114,6 +115,8 @@ pub(crate) struct World {
     pub(crate) chances: Chances,
     pub(crate) nodes: Vec<Node>,
     pub(crate) net: Net,
+    /// Whether connections prove who is at their ends, as TLS does.
+    pub(crate) proves: bool,
     pub(crate) directory: Directory,
     pub(crate) client: Client,
     pub(crate) hands: Vec<Hand>,
@@ -196,6 +199,7 @@ impl World {
                 stream(Stream::Reset),
                 stream(Stream::Wire),
             ),
+            proves: stream(Stream::Proof).coin(),
             directory: Directory::new(profile.replicas),
             client: Client::new(profile.load, profile.geometry.volume_blocks),
             hands: vec![Hand::default(); profile.load.outstanding],
@@ -360,9 +364,13 @@ impl World {
             Heard::Accepted(conn) => {
                 let link = self.nodes[node].accept();
                 self.net.on_accepted(conn, link);
-                self.hear(node, Input::Accepted { link })
+                let proven = self.proven(node, link);
+                self.hear(node, Input::Accepted { link, proven })
             }
-            Heard::Connected(link) => self.hear(node, Input::Connected { link }),
+            Heard::Connected(link) => {
+                let proven = self.proven(node, link);
+                self.hear(node, Input::Connected { link, proven })
+            }
             Heard::Lost(link, unsent) => {
                 for buf in unsent {
                     self.nodes[node].pool.release(buf);
@@ -371,6 +379,14 @@ impl World {
             }
             Heard::Frame(link, bytes) => self.on_frame(node, link, &bytes),
             Heard::Flipped(link, bytes) => self.on_flipped(node, link, &bytes),
+        }
+    }
+
+    /// Who is proven to be at the other end of a connection, in a run whose connections prove it: whoever is there.
+    fn proven(&self, node: usize, link: LinkId) -> Proven {
+        match self.net.peer(node, link).filter(|_| self.proves) {
+            Some(peer) => Proven::Replica { volume: VOLUME, replica: birth::replica(peer) },
+            None => Proven::Nobody,
         }
     }
 

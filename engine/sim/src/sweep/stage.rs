@@ -12,6 +12,7 @@ use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::{Role, Status};
 use seawall_sender::frame::{FRAME_BYTES, Frame};
+use seawall_sender::greeting::Proven;
 use seawall_sender::time::Instant;
 use seawall_wal::names::Extent;
 
@@ -322,8 +323,8 @@ impl Stage {
                 let other = LinkId(there.accepted * 2 - 1);
                 self.links.insert((node, link), (peer, other));
                 self.links.insert((peer, other), (node, link));
-                self.hear(peer, Input::Accepted { link: other });
-                self.hear(node, Input::Connected { link });
+                self.hear(peer, Input::Accepted { link: other, proven: Proven::Nobody });
+                self.hear(node, Input::Connected { link, proven: Proven::Nobody });
             }
             Output::Send { link, head, payload } => self.send(node, link, &head, payload),
             Output::Disconnect { link } => {
