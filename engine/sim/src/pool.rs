@@ -35,28 +35,38 @@ impl Pool {
     pub(crate) fn take(&mut self, blocks: u32) -> Buf {
         assert!(blocks > 0, "a buffer has room");
         let len = usize::try_from(blocks).expect("a buffer fits memory") * BLOCK;
+        let slot = self.take_slot();
+        // What it held before was overwritten when it was freed.
+        self.slots[slot as usize].bytes.resize(len, FREED);
+        Buf { slot, first: 0, blocks }
+    }
+
+    fn take_slot(&mut self) -> u32 {
         self.held += 1;
-        let slot = match self.free.pop() {
+        match self.free.pop() {
             Some(slot) => {
                 let reused = &mut self.slots[slot as usize];
-                reused.bytes.resize(len, FREED);
                 reused.references = 1;
                 reused.base = false;
                 slot
             }
             None => {
-                self.slots.push(Slot { bytes: vec![FREED; len], references: 1, base: false });
+                self.slots.push(Slot { bytes: Vec::new(), references: 1, base: false });
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 buffers")
             }
-        };
-        Buf { slot, first: 0, blocks }
+        }
     }
 
     /// A buffer that holds `bytes`, whole blocks, with their checksums.
     pub(crate) fn filled(&mut self, bytes: &[u8]) -> Payload {
         assert!(bytes.len().is_multiple_of(BLOCK), "payload is whole blocks");
-        let buf = self.take(u32::try_from(bytes.len() / BLOCK).expect("a payload is small"));
-        self.bytes_mut(buf).copy_from_slice(bytes);
+        let blocks = u32::try_from(bytes.len() / BLOCK).expect("a payload is small");
+        assert!(blocks > 0, "a buffer has room");
+        let slot = self.take_slot();
+        let content = &mut self.slots[slot as usize].bytes;
+        content.clear();
+        content.extend_from_slice(bytes);
+        let buf = Buf { slot, first: 0, blocks };
         Payload { buf, crcs: bytes.chunks_exact(BLOCK).map(crc32c).collect() }
     }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use seawall_engine::io::AppendPart;
-use seawall_wal::crc::crc32c;
 use seawall_wal::names::{Crc, Lsn};
 use seawall_wal::record::RecordHeader;
 
+use crate::checksum::crc32c;
 use crate::oracle::Failure;
 use crate::pool::{BLOCK, Pool};
 
@@ -61,14 +61,16 @@ impl Bodies {
 
 /// A number that changes with any difference, faster than a checksum.
 fn sum(bytes: &[u8]) -> u64 {
-    let (mut a, mut b) = (1_u64, 2_u64);
-    for pair in bytes.chunks_exact(16) {
-        let (x, y) = pair.split_at(8);
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        a = (a ^ word(x)).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-        b = (b ^ word(y)).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(31);
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    // Eight sums side by side: none waits for the other.
+    let mut lanes = [1_u64, 2, 3, 4, 5, 6, 7, 8];
+    for words in bytes.chunks_exact(64) {
+        for (lane, word) in lanes.iter_mut().zip(words.chunks_exact(8)) {
+            let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+            *lane = (*lane ^ word).wrapping_mul(ODD).rotate_left(29);
+        }
     }
-    a ^ b.rotate_left(32)
+    lanes.iter().fold(0, |sum, lane| (sum ^ lane).wrapping_mul(ODD).rotate_left(31))
 }
 
 #[cfg(test)]
