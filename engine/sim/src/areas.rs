@@ -50,29 +50,43 @@ pub(crate) fn bytes(geometry: &Geometry, area: Area) -> u64 {
 
 /// What an append writes: each header filled up to a unit, then its body.
 pub(crate) fn appended(geometry: &Geometry, parts: &[AppendPart], pool: &Pool) -> Vec<u8> {
-    let unit = geometry.unit_bytes as usize;
     let mut bytes = Vec::new();
+    append_onto(geometry, parts, pool, &mut bytes);
+    bytes
+}
+
+/// [`appended`], put after what `onto` holds.
+pub(crate) fn append_onto(geometry: &Geometry, parts: &[AppendPart], pool: &Pool, onto: &mut Vec<u8>) {
+    let unit = geometry.unit_bytes as usize;
     for part in parts {
-        let end = bytes.len() + unit;
-        bytes.extend_from_slice(&part.header[..]);
-        bytes.resize(end, 0);
+        let end = onto.len() + unit;
+        onto.extend_from_slice(&part.header[..]);
+        onto.resize(end, 0);
         if let Some(body) = part.body {
-            bytes.extend_from_slice(pool.bytes(body));
+            onto.extend_from_slice(pool.bytes(body));
         }
     }
-    bytes
 }
 
 /// What a gathering read of so many blocks sees; `read` fills a slice from a byte of an area on. Zeroes elsewhere.
 pub(crate) fn gathered(pieces: &[ReadPiece], blocks: u32, read: impl Fn(Area, u64, &mut [u8])) -> Vec<u8> {
     let mut bytes = vec![0; blocks as usize * BLOCK];
+    gather(pieces, &mut bytes, read);
+    bytes
+}
+
+/// [`gathered`] into memory that holds anything.
+pub(crate) fn gather(pieces: &[ReadPiece], bytes: &mut [u8], read: impl Fn(Area, u64, &mut [u8])) {
+    let filled = pieces.iter().try_fold(0, |end, piece| (piece.at == end).then_some(end + piece.blocks));
+    if filled.is_none_or(|end| end as usize * BLOCK != bytes.len()) {
+        bytes.fill(0);
+    }
     for piece in pieces {
         let at = piece.at as usize * BLOCK;
         let into = &mut bytes[at..at + piece.blocks as usize * BLOCK];
         assert!(matches!(piece.area, Area::Log | Area::Home), "reads gather from log and home");
         read(piece.area, piece.offset, into);
     }
-    bytes
 }
 
 /// The checksums of a gathering read's blocks.

@@ -5,6 +5,7 @@
 //! back. A power loss decides for each sector on its own which of its versions since the last stable one stays:
 //! that covers lost, torn and reordered writes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::areas::Domain;
@@ -14,6 +15,10 @@ use crate::prng::Prng;
 pub(crate) const SECTOR: usize = 512;
 /// Memory is taken in chunks of this many bytes.
 const CHUNK: usize = 1 << 16;
+/// What a chunk holds that was never written.
+static BLANK: [u8; CHUNK] = [0; CHUNK];
+/// So many buffers of writes that became stable are kept for the next ones.
+const SPARE_MAX: usize = 64;
 
 /// How a power loss treats what was not flushed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +36,10 @@ pub enum Loss {
 /// A device.
 #[derive(Debug, Default)]
 pub(crate) struct Device {
-    chunks: BTreeMap<u64, Box<[u8]>>,
+    /// By number, as far as any was written.
+    chunks: Vec<Option<Box<[u8]>>>,
     unflushed: [Vec<Undo>; 2],
+    spare: Vec<Vec<u8>>,
     writes: u64,
 }
 
@@ -54,17 +61,47 @@ impl Undo {
 impl Device {
     /// What is at `offset`; never written bytes are zero.
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) {
-        each_chunk(offset, into.len(), |chunk, within, at, len| match self.chunks.get(&chunk) {
-            Some(bytes) => into[at..at + len].copy_from_slice(&bytes[within..within + len]),
-            None => into[at..at + len].fill(0),
+        each_chunk(offset, into.len(), |chunk, within, at, len| {
+            into[at..at + len].copy_from_slice(&self.chunk(chunk)[within..within + len]);
+        });
+    }
+
+    /// [`Device::read`], put after what `onto` holds.
+    pub(crate) fn read_onto(&self, offset: u64, len: usize, onto: &mut Vec<u8>) {
+        onto.reserve(len);
+        each_chunk(offset, len, |chunk, within, _, len| {
+            onto.extend_from_slice(&self.chunk(chunk)[within..within + len]);
         });
     }
 
     /// [`Device::read`] into memory of its own.
     pub(crate) fn bytes(&self, offset: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.read(offset, &mut bytes);
+        let mut bytes = Vec::new();
+        self.read_onto(offset, len, &mut bytes);
         bytes
+    }
+
+    /// [`Device::read`] where it is, if it lies in one chunk.
+    pub(crate) fn view(&self, offset: u64, len: usize) -> Cow<'_, [u8]> {
+        let (chunk, within) = place(offset);
+        if within + len <= CHUNK {
+            Cow::Borrowed(&self.chunk(chunk)[within..within + len])
+        } else {
+            Cow::Owned(self.bytes(offset, len))
+        }
+    }
+
+    /// Whether nothing was ever written to any chunk of a range.
+    pub(crate) fn is_blank(&self, offset: u64, len: usize) -> bool {
+        let mut blank = true;
+        each_chunk(offset, len, |chunk, _, _, _| {
+            blank &= self.chunks.get(chunk).is_none_or(Option::is_none);
+        });
+        blank
+    }
+
+    fn chunk(&self, chunk: usize) -> &[u8] {
+        self.chunks.get(chunk).and_then(Option::as_deref).unwrap_or(&BLANK)
     }
 
     /// Write whole sectors.
@@ -77,7 +114,9 @@ impl Device {
         let covers = |undo: &Undo| undo.offset < end && offset < undo.end();
         self.writes += 1;
         if !durable || self.unflushed[domain as usize].iter().any(covers) {
-            let before = self.bytes(offset, bytes.len());
+            let mut before = self.spare.pop().unwrap_or_default();
+            before.clear();
+            self.read_onto(offset, bytes.len(), &mut before);
             self.unflushed[domain as usize].push(Undo {
                 number: self.writes,
                 offset,
@@ -119,7 +158,11 @@ impl Device {
             undo.stable = true;
         }
         let kept = undos.iter().position(|undo| !undo.stable).unwrap_or(undos.len());
-        undos.drain(..kept);
+        for undo in undos.drain(..kept) {
+            if self.spare.len() < SPARE_MAX {
+                self.spare.push(undo.before);
+            }
+        }
     }
 
     /// The power is gone. Gives the number of sectors that lost something.
@@ -168,14 +211,21 @@ impl Device {
     pub(crate) fn digest(&self) -> u64 {
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         let mut digest = 0_u64;
-        for (&chunk, bytes) in self.chunks.iter().filter(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)) {
+        for (chunk, bytes) in (0_u64..).zip(&self.chunks) {
+            let Some(bytes) = bytes else { continue };
             // Eight sums side by side: none waits for the other.
             let mut lanes = [chunk; 8];
+            let mut any = 0;
             for words in bytes.chunks_exact(64) {
                 for (lane, word) in lanes.iter_mut().zip(words.chunks_exact(8)) {
                     let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+                    any |= word;
                     *lane = (*lane ^ word).wrapping_mul(ODD).rotate_left(29);
                 }
+            }
+            // A chunk of zeroes reads as one that was never written.
+            if any == 0 {
+                continue;
             }
             digest = lanes.iter().fold(digest, |sum, lane| (sum ^ lane).wrapping_mul(ODD).rotate_left(31));
         }
@@ -185,22 +235,30 @@ impl Device {
     /// Changes bytes without a write: nothing takes it back.
     pub(crate) fn put(&mut self, offset: u64, bytes: &[u8]) {
         each_chunk(offset, bytes.len(), |chunk, within, at, len| {
-            let target = self.chunks.entry(chunk).or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
+            if self.chunks.len() <= chunk {
+                self.chunks.resize_with(chunk + 1, || None);
+            }
+            let target = self.chunks[chunk].get_or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
             target[within..within + len].copy_from_slice(&bytes[at..at + len]);
         });
     }
 }
 
 /// Calls with (chunk, offset within it, offset within the range, length) for each chunk of the range.
-fn each_chunk(offset: u64, len: usize, mut call: impl FnMut(u64, usize, usize, usize)) {
+fn each_chunk(offset: u64, len: usize, mut call: impl FnMut(usize, usize, usize, usize)) {
     let mut at = 0;
     while at < len {
-        let position = offset + at as u64;
-        let within = usize::try_from(position % CHUNK as u64).expect("within a chunk");
+        let (chunk, within) = place(offset + at as u64);
         let piece = (CHUNK - within).min(len - at);
-        call(position / CHUNK as u64, within, at, piece);
+        call(chunk, within, at, piece);
         at += piece;
     }
+}
+
+/// In which chunk a byte is, and where in it.
+fn place(offset: u64) -> (usize, usize) {
+    let offset = usize::try_from(offset).expect("a small device");
+    (offset / CHUNK, offset % CHUNK)
 }
 
 #[cfg(test)]
@@ -224,6 +282,30 @@ mod tests {
         device.write(Domain::Main, 65536 - 1024, &[9; 4096], false);
         assert_eq!(device.bytes(65536 - 1024, 4096), [9; 4096]);
         assert_eq!(device.bytes(65536 + 3072, 512), [0; 512]);
+    }
+
+    #[test]
+    fn a_view_is_what_a_read_sees() {
+        let mut device = Device::default();
+        device.write(Domain::Main, 65536 - 1024, &[9; 2048], false);
+        for (offset, len) in [(0, 512), (65536 - 1024, 1024), (65536 - 1024, 4096), (1 << 20, 131_072)] {
+            assert_eq!(device.view(offset, len), device.bytes(offset, len), "{offset}+{len}");
+        }
+        assert!(matches!(device.view(65536, 4096), Cow::Borrowed(_)));
+        assert!(device.is_blank(131_072, 65536) && !device.is_blank(65536, 131_072));
+    }
+
+    #[test]
+    fn a_chunk_of_zeroes_has_the_digest_of_one_that_was_never_written() {
+        let (mut zeroed, mut device) = (Device::default(), Device::default());
+        zeroed.put(0, &[0; 512]);
+        assert_eq!(zeroed.digest(), device.digest());
+        for device in [&mut zeroed, &mut device] {
+            device.put(1 << 17, &[1; 512]);
+        }
+        assert_eq!(zeroed.digest(), device.digest());
+        device.put((1 << 17) + 511, &[2]);
+        assert_ne!(zeroed.digest(), device.digest());
     }
 
     #[test]

@@ -5,13 +5,14 @@
 
 pub(crate) mod damage;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use seawall_engine::format::{both_slots, wiped};
 use seawall_engine::io::{Area, Buf, DiskDone, DiskError, DiskOp, OpId, ReadPiece};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::names::Extent;
-use seawall_wal::scan::scan;
+use seawall_wal::scan::{Scanned, scan};
 use seawall_wal::superblock::Superblock;
 
 use crate::areas::{self, Domain};
@@ -78,6 +79,8 @@ pub(crate) struct Disk {
     log: Device,
     jobs: BTreeMap<OpId, Job>,
     damage: Damage,
+    /// Memory for what an append writes or a scan reads; empty between operations.
+    scratch: Vec<u8>,
 }
 
 impl Disk {
@@ -89,6 +92,7 @@ impl Disk {
             log: Device::default(),
             jobs: BTreeMap::new(),
             damage: Damage::default(),
+            scratch: Vec::new(),
         }
     }
 
@@ -120,6 +124,21 @@ impl Disk {
         self.device(area).bytes(at, len)
     }
 
+    /// The same where it is, if it lies together there.
+    pub(crate) fn view(&self, area: Area, offset: u64, len: usize) -> Cow<'_, [u8]> {
+        self.device(area).view(self.offset(area) + offset, len)
+    }
+
+    /// The same, put after what `onto` holds.
+    pub(crate) fn read_onto(&self, area: Area, offset: u64, len: usize, onto: &mut Vec<u8>) {
+        self.device(area).read_onto(self.offset(area) + offset, len, onto);
+    }
+
+    /// Whether nothing was ever written near a range.
+    pub(crate) fn is_blank(&self, area: Area, offset: u64, len: usize) -> bool {
+        self.device(area).is_blank(self.offset(area) + offset, len)
+    }
+
     /// What an operation in flight is.
     pub(crate) fn given(&self, op: OpId) -> &DiskOp {
         &self.jobs[&op].what
@@ -147,7 +166,11 @@ impl Disk {
             _ => 0,
         };
         let early = match &what {
-            DiskOp::Read { pieces, blocks, .. } if early => Some(self.gather(pieces, *blocks)),
+            DiskOp::Read { pieces, blocks, .. } if early => {
+                let mut bytes = vec![0; *blocks as usize * BLOCK];
+                self.gather(pieces, &mut bytes);
+                Some(bytes)
+            }
             _ => None,
         };
         let before = self.jobs.insert(op, Job { what, fate, early, mark });
@@ -195,19 +218,24 @@ impl Disk {
                 self.write(*area, *offset, bytes, *durable);
                 DiskDone::Done
             }
-            DiskOp::Scan { offset, bytes } => {
-                let log = self.bytes(Area::Log, *offset, *bytes as usize);
-                DiskDone::Scanned(scan(&log, *offset, self.geometry.unit_bytes, crc32c))
-            }
+            DiskOp::Scan { offset, bytes } => DiskDone::Scanned(self.scan(*offset, *bytes as usize)),
             DiskOp::Append { offset, parts, durable } => {
-                self.write(Area::Log, *offset, &areas::appended(&self.geometry, parts, pool), *durable);
+                let mut bytes = core::mem::take(&mut self.scratch);
+                areas::append_onto(&self.geometry, parts, pool, &mut bytes);
+                self.write(Area::Log, *offset, &bytes, *durable);
+                bytes.clear();
+                self.scratch = bytes;
                 DiskDone::Done
             }
             DiskOp::Read { pieces, into, blocks } => {
-                let bytes = early.unwrap_or_else(|| self.gather(pieces, *blocks));
                 let buf = into.unwrap_or_else(|| pool.take(*blocks));
-                pool.bytes_mut(buf).copy_from_slice(&bytes);
-                DiskDone::Read { buf, crcs: areas::checksums(pieces, *blocks, &bytes) }
+                let bytes = pool.bytes_mut(buf);
+                assert_eq!(bytes.len(), *blocks as usize * BLOCK, "a read fills its buffer");
+                match early {
+                    Some(early) => bytes.copy_from_slice(&early),
+                    None => self.gather(pieces, bytes),
+                }
+                DiskDone::Read { buf, crcs: areas::checksums(pieces, *blocks, bytes) }
             }
             DiskOp::WriteHome { extent, from } => {
                 self.write(Area::Home, extent.start * BLOCK as u64, pool.bytes(*from), false);
@@ -228,6 +256,18 @@ impl Disk {
                 DiskDone::Merged(areas::merged(base, pool.bytes_mut(*over), *first_sector, *sectors))
             }
         }
+    }
+
+    fn scan(&mut self, offset: u64, len: usize) -> Scanned {
+        if self.is_blank(Area::Log, offset, len) {
+            return Scanned { records: Vec::new(), next: offset + len as u64 };
+        }
+        let mut bytes = core::mem::take(&mut self.scratch);
+        self.read_onto(Area::Log, offset, len, &mut bytes);
+        let scanned = scan(&bytes, offset, self.geometry.unit_bytes, crc32c);
+        bytes.clear();
+        self.scratch = bytes;
+        scanned
     }
 
     /// Nobody knows how far an operation came.
@@ -261,10 +301,10 @@ impl Disk {
         }
     }
 
-    fn gather(&self, pieces: &[ReadPiece], blocks: u32) -> Vec<u8> {
-        areas::gathered(pieces, blocks, |area, offset, into| {
+    fn gather(&self, pieces: &[ReadPiece], bytes: &mut [u8]) {
+        areas::gather(pieces, bytes, |area, offset, into| {
             self.device(area).read(self.offset(area) + offset, into);
-        })
+        });
     }
 
     fn write(&mut self, area: Area, offset: u64, bytes: &[u8], durable: bool) {

@@ -99,7 +99,7 @@ fn rotten(disk: &Disk, area: Area, nth: u32) -> u64 {
         Area::Home => {
             let blocks = disk.area_bytes(Area::Home) / BLOCK as u64;
             let held =
-                |block: &u64| disk.bytes(Area::Home, block * BLOCK as u64, SECTOR).iter().any(|b| *b != 0);
+                |block: &u64| disk.view(Area::Home, block * BLOCK as u64, SECTOR).iter().any(|b| *b != 0);
             let block = (0..blocks).map(|step| (nth + step) % blocks).find(held).unwrap_or(nth % blocks);
             block * BLOCK as u64 + nth / 8 % 8 * sector
         }

@@ -5,7 +5,6 @@ use seawall_engine::status::{Role, Status};
 use crate::clock::MILLIS;
 use crate::oracle::Failure;
 use crate::oracle::image::Image;
-use crate::pool::BLOCK;
 use crate::world::World;
 
 impl World {
@@ -86,7 +85,7 @@ impl World {
 
     /// All copies, read from the disks alone, are equal, and are what clients know.
     pub(crate) fn check_images(&mut self) -> Result<(), Failure> {
-        let mut first: Option<Image> = None;
+        let mut first: Option<Image<'_>> = None;
         for node in 0..self.nodes.len() {
             let image = Image::read(node, &self.nodes[node].disk)?;
             image.check_history(node, &self.oracle.history)?;
@@ -100,7 +99,6 @@ impl World {
         self.oracle.ledger.on_read_began(self.turn);
         let began = self.turn;
         self.turn += 1;
-        let blocks = first.bytes.chunks_exact(BLOCK).map(Some);
-        self.oracle.ledger.on_read(0, blocks, began, self.turn)
+        self.oracle.ledger.on_read(0, first.blocks(), began, self.turn)
     }
 }

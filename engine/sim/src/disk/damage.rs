@@ -98,7 +98,7 @@ impl Disk {
     pub(crate) fn wrong_places(&self, area: Area) -> impl Iterator<Item = u64> {
         let sectors = self.damage.sectors.range((area, 0)..=(area, u64::MAX));
         sectors.filter_map(move |((_, offset), should)| {
-            (self.bytes(area, *offset, SECTOR) != *should).then_some(*offset)
+            (self.view(area, *offset, SECTOR) != *should).then_some(*offset)
         })
     }
 

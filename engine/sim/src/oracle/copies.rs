@@ -250,9 +250,9 @@ fn records(offset: u64, parts: &[AppendPart], disk: &Disk, pool: &Pool) -> impl 
 fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
     let (header, _) = RecordHeader::decode(&record.header).expect("it was judged when it was written");
     let unit = u64::from(disk.geometry().unit_bytes);
-    if disk.bytes(Area::Log, record.offset, SECTOR) != record.header[..] {
+    if *disk.view(Area::Log, record.offset, SECTOR) != record.header[..] {
         return false;
     }
-    let body = disk.bytes(Area::Log, record.offset + unit, header.body.len() * BLOCK);
+    let body = disk.view(Area::Log, record.offset + unit, header.body.len() * BLOCK);
     body.chunks_exact(BLOCK).zip(&header.body).all(|(block, crc)| crc32c(block) == *crc)
 }

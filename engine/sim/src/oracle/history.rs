@@ -203,7 +203,7 @@ impl History {
     /// A node has crashed. What its disk was about to write may be there, and then its next life finds it.
     pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk) {
         for (offset, lsn, digest) in core::mem::take(&mut self.given[node]) {
-            let bytes = disk.bytes(Area::Log, offset, HEADER_BYTES);
+            let bytes = disk.view(Area::Log, offset, HEADER_BYTES);
             let there = RecordHeader::decode(bytes.first_chunk().expect("a header's bytes"));
             if there.is_ok_and(|(header, _)| header.digest() == digest) {
                 self.written[node].insert(lsn, digest);

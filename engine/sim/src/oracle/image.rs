@@ -1,12 +1,15 @@
 //! same-bytes: a replica's volume, read from its disk alone: superblock, checksum table, log, home.
 
+use std::borrow::Cow;
+
 use seawall_engine::io::Area;
+use seawall_wal::crc::ZERO_BLOCK;
 use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
 use seawall_wal::log::Log;
-use seawall_wal::names::Lsn;
+use seawall_wal::names::{Crc, Lsn};
 use seawall_wal::record::Kind;
 use seawall_wal::restart::{Damage, Restart, RestartRule};
-use seawall_wal::scan::scan;
+use seawall_wal::scan::{RECORD_BYTES_MAX, scan};
 use seawall_wal::superblock::{Choice, ChoiceRule, Superblock, choose};
 use seawall_wal::table::{Table, stored};
 
@@ -16,19 +19,47 @@ use crate::oracle::Failure;
 use crate::oracle::history::History;
 use crate::pool::BLOCK;
 
+/// The log is looked through in pieces of so many bytes: small enough for a cache, large enough for any record.
+const WINDOW: u64 = 512 << 10;
+const _: () = assert!(WINDOW >= RECORD_BYTES_MAX);
+
+static ZEROES: [u8; BLOCK] = [0; BLOCK];
+
 /// A volume as a disk has it.
 #[derive(Debug)]
-pub(crate) struct Image {
-    /// All of it.
-    pub(crate) bytes: Vec<u8>,
+pub(crate) struct Image<'a> {
+    blocks: Vec<Block<'a>>,
     pub(crate) log: Log,
-    /// Which blocks come from the log: home does not count there, yet.
-    in_log: Vec<bool>,
 }
 
-impl Image {
+/// A block of it, mostly where the disk has it.
+#[derive(Clone, Debug)]
+struct Block<'a> {
+    /// `None` is zeroes.
+    bytes: Option<Cow<'a, [u8]>>,
+    /// Their checksum, once the image is read.
+    crc: Crc,
+    /// It comes from the log: home does not count there, yet.
+    in_log: bool,
+}
+
+impl<'a> Block<'a> {
+    fn zeroes(in_log: bool) -> Block<'a> {
+        Block { bytes: None, crc: ZERO_BLOCK, in_log }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.as_deref().unwrap_or(&ZEROES)
+    }
+
+    fn differs(&self, other: &Block<'_>) -> bool {
+        (self.bytes.is_some() || other.bytes.is_some()) && self.bytes() != other.bytes()
+    }
+}
+
+impl Image<'_> {
     /// What is on a disk.
-    pub(crate) fn read(node: usize, disk: &Disk) -> Result<Image, Failure> {
+    pub(crate) fn read(node: usize, disk: &Disk) -> Result<Image<'_>, Failure> {
         let bad = |what: String| Failure::new("same-bytes", format!("the disk of node {node}: {what}"));
         let superblock = superblock(disk).ok_or_else(|| bad("no superblock".to_owned()))?;
         let geometry = superblock.geometry;
@@ -38,43 +69,39 @@ impl Image {
         table.on_loaded().map_err(|why| bad(why.to_string()))?;
         let log = log(&superblock, disk).map_err(|damage| bad(damage.to_string()))?;
 
-        let mut bytes = disk.bytes(Area::Home, 0, len(geometry.home_bytes()));
-        let mut in_log = vec![false; len(geometry.volume_blocks)];
-        overlay(&log, superblock.checkpoint, disk, &mut bytes, &mut in_log);
-        for (block, content) in bytes.chunks_exact_mut(BLOCK).enumerate() {
-            if in_log[block] {
-                continue;
+        let mut blocks = vec![Block::zeroes(false); len(geometry.volume_blocks)];
+        overlay(&log, superblock.checkpoint, disk, &mut blocks);
+        for (number, block) in (0..).zip(&mut blocks) {
+            let at_home = table.get(number).filter(|_| !block.in_log);
+            if at_home.is_some() {
+                block.bytes = Some(disk.view(Area::Home, number * BLOCK as u64, BLOCK));
             }
-            match table.get(block as u64) {
-                None => content.fill(0),
-                Some(crc) if crc == stored(crc32c(content)) => {}
-                Some(crc) => {
-                    let found = crc32c(content);
-                    return Err(bad(format!(
-                        "home block {block} has checksum {found}, the table says {crc}"
-                    )));
-                }
+            block.crc = block.bytes.as_deref().map_or(ZERO_BLOCK, crc32c);
+            if let Some(crc) = at_home.filter(|crc| *crc != stored(block.crc)) {
+                let found = block.crc;
+                return Err(bad(format!("home block {number} has checksum {found}, the table says {crc}")));
             }
         }
-        Ok(Image { bytes, log, in_log })
+        Ok(Image { blocks, log })
+    }
+
+    /// All of it, block by block; `None` is zeroes.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.blocks.iter().map(|block| block.bytes.as_deref())
     }
 
     /// Whether the bytes of a block come from the log.
     pub(crate) fn is_in_log(&self, block: u64) -> bool {
-        self.in_log[len(block)]
+        self.blocks[len(block)].in_log
     }
 
     /// Nothing differs from another node's.
-    pub(crate) fn check_equal(&self, other: &Image, node: usize) -> Result<(), Failure> {
-        let differs = |(mine, theirs): (&[u8], &[u8])| mine != theirs;
-        let pairs = self.bytes.chunks_exact(BLOCK).zip(other.bytes.chunks_exact(BLOCK));
-        let blocks: Vec<usize> =
-            pairs.enumerate().filter_map(|(block, pair)| differs(pair).then_some(block)).take(20).collect();
+    pub(crate) fn check_equal(&self, other: &Image<'_>, node: usize) -> Result<(), Failure> {
+        let pairs = self.blocks.iter().zip(&other.blocks).enumerate();
+        let differ = pairs.filter(|(_, (mine, theirs))| mine.differs(theirs));
+        let blocks: Vec<usize> = differ.map(|(block, _)| block).take(20).collect();
         if !blocks.is_empty() {
-            let at = |image: &Image| {
-                let at = blocks[0] * BLOCK;
-                image.bytes[at..at + 8].to_vec()
-            };
+            let at = |image: &Image<'_>| image.blocks[blocks[0]].bytes()[..8].to_vec();
             let detail = format!(
                 "node {node} differs from node 0 in blocks {blocks:?}: {:x?} and {:x?}",
                 at(other),
@@ -87,11 +114,9 @@ impl Image {
 
     /// Every record of the log is the one that was committed there.
     pub(crate) fn check_history(&self, node: usize, history: &History) -> Result<(), Failure> {
-        let blocks = self.bytes.chunks_exact(BLOCK);
-        let replayed = history.replay(self.log.end(), self.log.tail_chain(), blocks.len() as u64)?;
-        if let Some((block, _)) =
-            blocks.zip(replayed).enumerate().find(|(_, (bytes, crc))| crc32c(bytes) != *crc)
-        {
+        let replayed = history.replay(self.log.end(), self.log.tail_chain(), self.blocks.len() as u64)?;
+        let mut pairs = self.blocks.iter().zip(replayed).enumerate();
+        if let Some((block, _)) = pairs.find(|(_, (block, crc))| block.crc != *crc) {
             let detail =
                 format!("block {block} on the disk of node {node} is not what its records made of it");
             return Err(Failure::new("one-history", detail));
@@ -116,7 +141,7 @@ impl Image {
 pub(crate) fn choice(disk: &Disk) -> (ChoiceRule, Choice) {
     let slot = |slot: Slot| {
         let offset = Geometry::super_offset(slot);
-        Superblock::decode(&disk.bytes(Area::Super, offset, len(SUPER_SLOT_BYTES)))
+        Superblock::decode(&disk.view(Area::Super, offset, len(SUPER_SLOT_BYTES)))
     };
     choose(slot(Slot::A), slot(Slot::B))
 }
@@ -139,10 +164,17 @@ pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, Damage> {
     let geometry = superblock.geometry;
     let start = superblock.log_start.offset;
     let mut restart = Restart::new(superblock);
+    let mut bytes = Vec::new();
     for (from, to) in [(start, geometry.log_bytes), (0, start)] {
         let mut at = from;
         while at < to {
-            let bytes = disk.bytes(Area::Log, at, len(to - at));
+            let window = len(WINDOW.min(to - at));
+            if disk.is_blank(Area::Log, at, window) {
+                at += window as u64;
+                continue;
+            }
+            bytes.clear();
+            disk.read_onto(Area::Log, at, window, &mut bytes);
             let scanned = scan(&bytes, at, geometry.unit_bytes, crc32c);
             at = scanned.next;
             restart.feed(scanned);
@@ -151,21 +183,19 @@ pub(crate) fn log(superblock: &Superblock, disk: &Disk) -> Result<Log, Damage> {
     restart.finish().map(|restarted| restarted.log)
 }
 
-fn overlay(log: &Log, checkpoint: Lsn, disk: &Disk, bytes: &mut [u8], in_log: &mut [bool]) {
+fn overlay<'a>(log: &Log, checkpoint: Lsn, disk: &'a Disk, volume: &mut [Block<'a>]) {
     let mut lsn = checkpoint.max(log.start());
     while lsn < log.end() {
         let entry = log.entry(lsn).expect("the log is dense");
-        let blocks = len(entry.extent.start)..len(entry.extent.end());
-        let target = &mut bytes[blocks.start * BLOCK..blocks.end * BLOCK];
+        let target = &mut volume[len(entry.extent.start)..len(entry.extent.end())];
         match entry.kind {
             Kind::Write => {
-                target.copy_from_slice(&disk.bytes(Area::Log, log.body_offset(&entry), target.len()));
-                in_log[blocks].fill(true);
+                for (block, at) in target.iter_mut().zip((log.body_offset(&entry)..).step_by(BLOCK)) {
+                    let bytes = Some(disk.view(Area::Log, at, BLOCK));
+                    *block = Block { bytes, ..Block::zeroes(true) };
+                }
             }
-            Kind::WriteZeroes | Kind::Trim => {
-                target.fill(0);
-                in_log[blocks].fill(true);
-            }
+            Kind::WriteZeroes | Kind::Trim => target.fill(Block::zeroes(true)),
             Kind::EpochStart | Kind::Padding => {}
         }
         lsn = lsn.next();

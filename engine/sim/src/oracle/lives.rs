@@ -128,7 +128,7 @@ impl Lives {
 
 fn read(disk: &Disk, slot: Slot) -> SlotState {
     let bytes = usize::try_from(SUPER_SLOT_BYTES).expect("64 KiB");
-    Superblock::decode(&disk.bytes(Area::Super, Geometry::super_offset(slot), bytes))
+    Superblock::decode(&disk.view(Area::Super, Geometry::super_offset(slot), bytes))
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(crate) fn check(node: usize, head: &[u8], disk: &Disk, votes: &Votes) -> Res
     votes.check_promise(node)?;
     let mut missing = None;
     for slot in [Slot::A, Slot::B] {
-        let bytes = disk.bytes(
+        let bytes = disk.view(
             Area::Super,
             Geometry::super_offset(slot),
             usize::try_from(SUPER_SLOT_BYTES).expect("64 KiB"),
