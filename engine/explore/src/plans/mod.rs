@@ -76,11 +76,9 @@ fn one_rule_fires(facts: &PlanFacts, fired: Rule) -> Result<(), crate::search::B
     rule("one-rule-fires", firing == [fired], || format!("{firing:?} for {facts:?}"))
 }
 
-/// Whole copies: logs of up to `records` records in up to three epochs, where each log begins, what is settled and
-/// what is home.
-#[must_use]
-pub fn whole(records: usize) -> Report {
-    let mut cases = Cases::new("plan: whole copies");
+/// Logs of up to `records` records in up to three epochs, where each log begins, what is settled and what is home, the
+/// shortest first, until `judge` has seen enough.
+fn every_pair(records: usize, mut judge: impl FnMut(&Ours, &Theirs) -> bool) {
     let trees = trees(records);
     for size in 1..=2 * records {
         let mut pairs: Vec<_> = trees.iter().flat_map(|tree| logs(tree, size)).collect();
@@ -90,17 +88,25 @@ pub fn whole(records: usize) -> Report {
             for (our_start, settled) in ordered(our_log.len()) {
                 let ours = Ours { log: our_log.clone(), start: our_start, settled };
                 for (start, checkpoint) in ordered(their_log.len()) {
-                    for twin in [false, true] {
-                        let theirs = Theirs { twin, ..Theirs::new(their_log.clone(), start, checkpoint) };
-                        let pair = Pair { ours: ours.clone(), theirs, trust: Trust::Full };
-                        if (!twin || !their_log.is_empty()) && !judge(&mut cases, &pair) {
-                            return cases.report();
-                        }
+                    if !judge(&ours, &Theirs::new(their_log.clone(), start, checkpoint)) {
+                        return;
                     }
                 }
             }
         }
     }
+}
+
+/// Whole copies, with the last record that its name says, or with another.
+#[must_use]
+pub fn whole(records: usize) -> Report {
+    let mut cases = Cases::new("plan: whole copies");
+    every_pair(records, |ours, theirs| {
+        [false, true].into_iter().filter(|twin| !twin || !theirs.log.is_empty()).all(|twin| {
+            let theirs = Theirs { twin, ..theirs.clone() };
+            judge(&mut cases, &Pair { ours: ours.clone(), theirs, trust: Trust::Full })
+        })
+    });
     cases.report()
 }
 
@@ -108,23 +114,7 @@ pub fn whole(records: usize) -> Report {
 #[must_use]
 pub fn special(records: usize) -> Report {
     let mut cases = Cases::new("plan: broken copies and lies");
-    let trees = trees(records);
-    for size in 1..=2 * records {
-        let mut pairs: Vec<_> = trees.iter().flat_map(|tree| logs(tree, size)).collect();
-        pairs.sort();
-        pairs.dedup();
-        for (our_log, their_log) in pairs {
-            for (our_start, settled) in ordered(our_log.len()) {
-                let ours = Ours { log: our_log.clone(), start: our_start, settled };
-                for (start, checkpoint) in ordered(their_log.len()) {
-                    let theirs = Theirs::new(their_log.clone(), start, checkpoint);
-                    if !specials(&mut cases, &ours, &theirs) {
-                        return cases.report();
-                    }
-                }
-            }
-        }
-    }
+    every_pair(records, |ours, theirs| specials(&mut cases, ours, theirs));
     cases.report()
 }
 
