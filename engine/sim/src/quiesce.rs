@@ -24,6 +24,9 @@ impl World {
         if let Some(node) = (0..self.nodes.len()).find(|node| self.nodes[*node].sick) {
             return Some(format!("node {node} is damaged and was not replaced"));
         }
+        if let Some(node) = (0..self.nodes.len()).find(|node| !self.directory.is_informed(*node)) {
+            return Some(format!("node {node} has yet to hear of a new address"));
+        }
         if let Some(peer) = primary.peers.iter().find(|peer| !peer.counts) {
             return Some(format!(
                 "{} is {} (rule {}, last end {}, durable {} of {})",
