@@ -136,11 +136,23 @@ impl Copies {
                 Crash::Kill | Crash::Power(_) => {}
             }
         }
+        if crash != Crash::Kill {
+            self.forget_owed(node);
+        }
+    }
+
+    /// Where one copy is enough, what is lost with that copy may be gone by contract: who owed it owes it no more.
+    fn forget_owed(&mut self, node: usize) {
+        if self.needed == 1 {
+            let held = &self.held;
+            self.owed.retain(|(stamp, _, at)| *at != node || held[index(*stamp)].durable != 0);
+        }
     }
 
     /// A node's disk was wiped. What it held once was truly acknowledged.
     pub(crate) fn on_wiped(&mut self, node: usize) {
         self.unflushed[node].clear();
+        self.forget_owed(node);
     }
 
     /// A write with a body completed.
@@ -255,4 +267,36 @@ fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
     }
     let body = disk.view(Area::Log, record.offset + unit, header.body.len() * BLOCK);
     body.chunks_exact(BLOCK).zip(&header.body).all(|(block, crc)| crc32c(block) == *crc)
+}
+
+#[cfg(test)]
+mod tests {
+    use seawall_engine::setup::CommitRule;
+
+    use super::*;
+    use crate::birth::formatted;
+    use crate::device::Loss;
+
+    /// What a flush at `at` is found to be, when node 0 completed a write, crashed, and its disk no longer has it.
+    fn check(commit: CommitRule, crash: Crash, at: usize, expected: Option<&'static str>) {
+        let profile = Profile { replicas: 3, commit, ack: Ack::Written, ..Profile::draw(0) };
+        let mut copies = Copies::new(&profile);
+        let stamp = Stamp(1);
+        copies.mark(0, &[stamp], |held| &mut held.written);
+        copies.mark(1, &[stamp], |held| &mut held.written);
+        copies.check_done(0, stamp, false, 1).unwrap();
+        copies.on_crashed(0, crash, &formatted(&profile, 0));
+        let found = copies.check_flushed(at, 2).err();
+        assert_eq!(found.map(|failure| failure.check), expected, "{commit:?} {crash:?} node {at}");
+    }
+
+    #[test]
+    fn where_one_copy_is_enough_a_power_loss_may_take_what_was_not_flushed() {
+        let power = Crash::Power(Loss::Everything);
+        check(CommitRule::One, power, 0, None);
+        check(CommitRule::One, Crash::Kill, 0, Some("durable-before-done"));
+        check(CommitRule::One, Crash::Kill, 1, None);
+        check(CommitRule::Majority, power, 0, Some("durable-before-done"));
+        check(CommitRule::Majority, power, 1, Some("durable-before-done"));
+    }
 }
