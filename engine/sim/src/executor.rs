@@ -295,6 +295,7 @@ impl World {
 
     /// A copy is thrown away.
     pub(crate) fn wipe_disk(&mut self, node: usize, superblock: &Superblock) {
+        self.oracle.on_wiping(node, &self.nodes[node].disk);
         self.nodes[node].disk.wipe(superblock);
         self.oracle.on_wiped(node, &self.nodes[node].disk);
         let held = self.oracle.frontiers.held(node);

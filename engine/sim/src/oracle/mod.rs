@@ -178,7 +178,7 @@ impl Oracle {
                 && let SlotState::Present(superblock) = Superblock::decode(bytes)
             {
                 self.home.on_named(node, superblock.settled);
-                self.votes.on_superblock(node, &superblock);
+                self.votes.on_superblock(node, &superblock, disk, &self.history)?;
                 if superblock.base != BaseState::Complete {
                     self.lives.on_thrown_away(node);
                 }
@@ -193,10 +193,10 @@ impl Oracle {
         self.home.on_crash(node);
         self.history.on_crashed(node, disk);
         self.sessions.on_crash(node);
-        self.votes.on_crashed(node, disk);
         self.rings.on_crashed(node, disk);
+        let whole = self.votes.on_crashed(node, disk, &self.history);
         let judged = self.lives.on_crashed(node, replica(node), self.frontiers.told(node), disk);
-        self.found = self.found.take().or(judged.err());
+        self.found = self.found.take().or(whole.err()).or(judged.err());
     }
 
     /// What was found where nobody could be told at once.
@@ -204,11 +204,17 @@ impl Oracle {
         self.found.take().map_or(Ok(()), Err)
     }
 
-    /// A copy was thrown away by an operator.
+    /// An operator is about to throw a copy away.
+    pub(crate) fn on_wiping(&mut self, node: usize, disk: &Disk) {
+        self.votes.on_losing(node, disk, &self.history);
+    }
+
+    /// He did.
     pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk) {
         self.copies.on_wiped(node);
         self.rings.on_wiped(node);
-        self.votes.on_crashed(node, disk);
+        let whole = self.votes.on_crashed(node, disk, &self.history);
+        self.found = self.found.take().or(whole.err());
         self.rings.on_crashed(node, disk);
         self.lives.on_thrown_away(node);
     }
