@@ -83,6 +83,8 @@ baits! {
         "A replica whose copy is not whole promises like any other.";
     RebuildingCounts = "rebuilding-counts" breaks "rebuilding-never-votes":
         "A replica counts for commit while its base is still being copied.";
+    WholeTooEarly = "whole-too-early" breaks "rebuilding-never-votes":
+        "A rebuilt copy is called whole when its log reaches what is settled, and not the end of the primary's log.";
     SentIsHeld = "sent-is-held" breaks "dirty-cleared-by-proof":
         "What a peer that is behind was sent from the log counts as held, before it answers.";
     ReadUnconfirmed = "read-unconfirmed" breaks "reads-need-a-lease":

@@ -116,10 +116,13 @@ impl Core {
             boot: self.scribe.content().boots,
             count: self.sessions_begun.checked_add(1).expect("few"),
         };
+        let log = LsnRange::new(self.log.start(), self.log.end());
+        #[cfg(feature = "bait")]
+        let log = self.log_as_planted(log, &event);
         let context = Context {
             replica,
             fresh,
-            log: LsnRange::new(self.log.start(), self.log.end()),
+            log,
             settled: self.taken,
             volume_blocks: self.setup.volume_blocks,
             rebuild_allowed: true,

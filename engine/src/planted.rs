@@ -1,5 +1,6 @@
 //! What the larger of the planted bugs do. Only in builds with the feature `bait`.
 
+use seawall_recovery::event::{Event, News};
 use seawall_recovery::facts::Facts;
 use seawall_recovery::lineage;
 use seawall_recovery::messages::{Begin, BeginPlan};
@@ -46,6 +47,18 @@ impl Core {
                 Some(_) | None => facts,
             },
             Some(_) | None => facts,
+        }
+    }
+
+    /// [`Bait::WholeTooEarly`]: our log ends where it is settled, for a session that has copied a base.
+    pub(crate) fn log_as_planted(&self, log: LsnRange, event: &Event) -> LsnRange {
+        match event {
+            Event::Session { news: News::BaseAcked { .. } | News::Begun { .. }, .. }
+                if self.setup.baited(Bait::WholeTooEarly) =>
+            {
+                LsnRange::new(log.start, self.taken)
+            }
+            Event::Session { .. } | Event::Ticked | Event::Prompted | Event::Superseded { .. } => log,
         }
     }
 

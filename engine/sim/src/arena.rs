@@ -33,6 +33,8 @@ pub enum Arena {
     RebuildAll,
     /// A copy is wiped, and processes die.
     RebuildCrashes,
+    /// A copy of a small volume is wiped, processes die, every copy counts, and records are fed one by one.
+    RebuildStarts,
     /// A small log, and peers that are cut off for seconds under a load of large writes.
     Behind,
     /// Disk operations take seconds at times, the log is small, and a copy is wiped.
@@ -45,7 +47,7 @@ pub enum Arena {
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 13] = [
+    pub const ALL: [Arena; 14] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -55,6 +57,7 @@ impl Arena {
         Arena::Rebuild,
         Arena::RebuildAll,
         Arena::RebuildCrashes,
+        Arena::RebuildStarts,
         Arena::Behind,
         Arena::Stalls,
         Arena::Alone,
@@ -74,6 +77,7 @@ impl Arena {
             Arena::Rebuild => "rebuild",
             Arena::RebuildAll => "rebuild-all",
             Arena::RebuildCrashes => "rebuild-crashes",
+            Arena::RebuildStarts => "rebuild-starts",
             Arena::Behind => "behind",
             Arena::Stalls => "stalls",
             Arena::Alone => "alone",
@@ -104,6 +108,7 @@ impl Arena {
                 Arena::Rebuild
             }
             Bait::RebuildingVotes => Arena::RebuildCrashes,
+            Bait::WholeTooEarly => Arena::RebuildStarts,
             Bait::DigestAtEnd => Arena::RebuildAll,
             Bait::CommitFalls | Bait::FeedUnpinned | Bait::KeepPin | Bait::SentIsHeld => Arena::Behind,
             Bait::CutBelowHome | Bait::CommitPastCut | Bait::NamedOnce => Arena::Alone,
@@ -167,6 +172,19 @@ impl Arena {
                 profile.kill = often(500, 2000);
                 profile.promote = often(500, 2000);
                 profile.down = Every { min: 10 * MILLIS, max: SECOND };
+            }
+            Arena::RebuildStarts => {
+                rebuild(profile);
+                profile.commit = CommitRule::All;
+                profile.reset = None;
+                profile.kill = often(300, 1000);
+                profile.promote = often(500, 2000);
+                profile.down = Every { min: 10 * MILLIS, max: 100 * MILLIS };
+                profile.geometry.volume_blocks = 64;
+                profile.load.hot_blocks = 64;
+                profile.load.outstanding = 16;
+                profile.bounds.window_records = 1;
+                profile.bounds.checkpoint_sixteenths = 4;
             }
             Arena::Behind => {
                 profile.geometry.log_bytes = LOG_BYTES_MIN;

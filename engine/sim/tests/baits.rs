@@ -108,6 +108,7 @@ baits! {
     a_base_block_over_a_newer_one_is_caught: BaseOverNewer by ["base-never-over-newer", "in-sync-means-equal", "one-history"];
     a_promise_of_a_copy_that_is_not_whole_is_caught: RebuildingVotes by ["rebuilding-never-votes"];
     a_vote_of_a_copy_that_is_not_whole_is_caught: RebuildingCounts by ["rebuilding-never-votes"];
+    a_copy_that_is_called_whole_before_its_log_is_caught: WholeTooEarly by ["rebuilding-never-votes"];
     what_was_sent_and_not_answered_is_caught: SentIsHeld by ["durable-before-done"];
     a_read_without_a_majority_is_caught: ReadUnconfirmed by ["one-history"];
     a_second_completion_is_caught: CompleteTwice by ["completion-exactly-once"];
