@@ -54,11 +54,13 @@ impl History {
         self.forked = true;
     }
 
-    /// A replica reigns, and its first record is at `first`: all that was committed is below.
+    /// A replica reigns, and its first record is at `first`: all that was committed is below. Unless it comes too late:
+    /// the last promise of its majority was on its way while a newer reign began, and what is committed is of that.
     pub(crate) fn on_reigning(&mut self, node: usize, epoch: Epoch, first: Lsn) -> Result<(), Failure> {
         self.reigns.insert(epoch, first);
+        let late = self.reigns.last_key_value().is_some_and(|(newest, _)| *newest > epoch);
         match self.committed.last_key_value() {
-            Some((lsn, (_, by))) if *lsn >= first && !self.forked => {
+            Some((lsn, (_, by))) if *lsn >= first && !self.forked && !late => {
                 let detail = format!(
                     "node {node} begins epoch {epoch} at {first}, and record {lsn} was committed by node {by}"
                 );
@@ -335,6 +337,22 @@ mod tests {
         check(|before| vec![start(1, before[1].digest())], Some("one-primary-per-epoch"));
         let early = |before: &[RecordHeader]| record(epoch(2), 2, Kind::WriteZeroes, before[1].digest());
         check(|before| vec![early(before)], Some("one-primary-per-epoch"));
+    }
+
+    #[test]
+    fn a_reign_that_begins_without_what_was_committed_is_found_unless_a_newer_one_began_before_it() {
+        let begins = |before: Option<u64>| {
+            let (mut history, records) = history();
+            history.on_append(0, &parts(&records)).unwrap();
+            if let Some(counter) = before {
+                history.on_reigning(0, epoch(counter), Lsn(0)).unwrap();
+            }
+            history.on_committed(0, Epoch::ZERO, Lsn(0), Lsn(2)).unwrap();
+            history.on_reigning(1, epoch(5), Lsn(1)).err().map(|failure| failure.check)
+        };
+        assert_eq!(begins(None), Some("one-history"));
+        assert_eq!(begins(Some(4)), Some("one-history"));
+        assert_eq!(begins(Some(6)), None, "what is committed may be the newer one's");
     }
 
     #[test]
