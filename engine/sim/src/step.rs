@@ -129,6 +129,7 @@ impl World {
             }
             Output::Send { link, head, payload } => {
                 crate::oracle::promise::check(node, &head, &self.nodes[node].disk, &self.oracle.votes)?;
+                crate::oracle::telling::check(node, &head)?;
                 self.transcript.note(head.len() as u64);
                 self.transcript.line(self.now, &node, || describe_frame(link, &head));
                 self.sign_frame(node, link, &head, true);

@@ -81,6 +81,13 @@ impl Frontiers {
             );
             return Err(Failure::new("acked-never-past-log", detail));
         }
+        if now.committed > status.log_end {
+            let detail = format!(
+                "node {node} says committed below {}, and its log ends at {}",
+                now.committed, status.log_end
+            );
+            return Err(Failure::new("committed-never-falls", detail));
+        }
         if let Some(before) = self.seen[node] {
             let bound = if before.life == life { before.promised } else { Epoch::ZERO };
             if now.promised < bound.max(self.told[node]) {

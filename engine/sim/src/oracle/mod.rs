@@ -14,6 +14,7 @@ pub(crate) mod register;
 pub(crate) mod reign;
 pub(crate) mod ring;
 pub(crate) mod sessions;
+pub(crate) mod telling;
 pub(crate) mod vote;
 pub(crate) mod voters;
 

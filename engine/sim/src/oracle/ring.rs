@@ -1,6 +1,7 @@
 //! pinned-log-stays and retention-is-bounded, judged by the disk: an append overwrites no record that the durable
 //! superblock still relies on, and nothing that is being read for a client who still waits. (A read whose request was
-//! refused meanwhile, or whose reign is over, reads on for nobody: its record is pinned no more.)
+//! refused meanwhile, or whose reign is over, reads on for nobody: its record is pinned no more.) And
+//! cut-only-above-checkpoint: nothing is written behind a cut of which no durable superblock knows.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ struct Ring {
     offsets: BTreeMap<u64, Lsn>,
     /// The newest superblock that is known to be durable: its number, and the first record that it relies on.
     floor: (u64, Lsn),
+    /// Of how many cuts that one knows.
+    generation: u32,
 }
 
 /// What the rings hold.
@@ -55,6 +58,13 @@ impl Rings {
                 return Err(Failure::new("pinned-log-stays", detail));
             }
         }
+        self.rings[node].check_cut(parts).map_err(|(lsn, generation)| {
+            let known = self.rings[node].generation;
+            let detail = format!(
+                "node {node} writes record {lsn} behind cut {generation} of its log, and its durable superblock knows of {known}"
+            );
+            Failure::new("cut-only-above-checkpoint", detail)
+        })?;
         self.rings[node].on_append(*offset, parts, unit).map_err(|(lsn, over)| {
             let floor = self.rings[node].floor.1;
             let detail = format!(
@@ -93,12 +103,20 @@ impl Ring {
             return;
         }
         self.floor = (superblock.sequence, superblock.log_start.lsn);
+        self.generation = superblock.cut.map_or(0, |cut| cut.generation);
         while let Some((&lsn, &(offset, _))) = self.places.first_key_value() {
             if lsn >= self.floor.1 {
                 break;
             }
             self.forget(lsn, offset);
         }
+    }
+
+    /// `Err`: a record that is written, and the cut that it was written behind.
+    fn check_cut(&self, parts: &[AppendPart]) -> Result<(), (Lsn, u32)> {
+        let decoded = parts.iter().filter_map(|part| RecordHeader::decode(&part.header).ok());
+        let mut above = decoded.filter(|(_, trailer)| trailer.generation > self.generation);
+        above.next().map_or(Ok(()), |(header, trailer)| Err((header.lsn, trailer.generation)))
     }
 
     /// `Err`: the record that is written, and the one that it overwrites although it is needed.
