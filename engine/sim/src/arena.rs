@@ -23,6 +23,8 @@ pub enum Arena {
     SplitWritten,
     /// Successors behind the primary's back, and processes die.
     SplitCrashes,
+    /// As before, on slow disks.
+    SplitSlow,
     /// Processes and machines die all the time, and the operator changes his mind.
     Crashes,
     /// Links break and directions are cut, and every copy counts.
@@ -41,17 +43,20 @@ pub enum Arena {
     Stalls,
     /// The primary's copy alone is the promise, and primaries change.
     Alone,
+    /// As before, with plain writes acknowledged before they are flushed.
+    AloneWritten,
     /// Names lead to other nodes than they should, and the operator promotes.
     WrongDoor,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 14] = [
+    pub const ALL: [Arena; 16] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
         Arena::SplitCrashes,
+        Arena::SplitSlow,
         Arena::Crashes,
         Arena::Links,
         Arena::Rebuild,
@@ -61,6 +66,7 @@ impl Arena {
         Arena::Behind,
         Arena::Stalls,
         Arena::Alone,
+        Arena::AloneWritten,
         Arena::WrongDoor,
     ];
 
@@ -72,6 +78,7 @@ impl Arena {
             Arena::Split => "split",
             Arena::SplitWritten => "split-written",
             Arena::SplitCrashes => "split-crashes",
+            Arena::SplitSlow => "split-slow",
             Arena::Crashes => "crashes",
             Arena::Links => "links",
             Arena::Rebuild => "rebuild",
@@ -81,6 +88,7 @@ impl Arena {
             Arena::Behind => "behind",
             Arena::Stalls => "stalls",
             Arena::Alone => "alone",
+            Arena::AloneWritten => "alone-written",
             Arena::WrongDoor => "wrong-door",
         }
     }
@@ -100,8 +108,9 @@ impl Arena {
                 Arena::Split
             }
             Bait::PromiseFalls | Bait::NeverYield | Bait::LineageBehind => Arena::SplitCrashes,
+            Bait::FetchBeforeCut => Arena::SplitSlow,
             Bait::FlushUnconfirmed => Arena::SplitWritten,
-            Bait::ReignAgain | Bait::PromiseForgotten | Bait::FetchBeforeCut => Arena::Crashes,
+            Bait::ReignAgain | Bait::PromiseForgotten => Arena::Crashes,
             Bait::AckWhatWasTold | Bait::ResumeUnasked | Bait::SkipRecord => Arena::Links,
             Bait::BaseOverNewer | Bait::ReadUnpinned => Arena::Stalls,
             Bait::SkipBlock | Bait::RebuildingCounts | Bait::BaseWaitsForEver | Bait::AddressKeyed => {
@@ -111,7 +120,8 @@ impl Arena {
             Bait::WholeTooEarly => Arena::RebuildStarts,
             Bait::DigestAtEnd => Arena::RebuildAll,
             Bait::CommitFalls | Bait::FeedUnpinned | Bait::KeepPin | Bait::SentIsHeld => Arena::Behind,
-            Bait::CutBelowHome | Bait::CommitPastCut | Bait::NamedOnce => Arena::Alone,
+            Bait::CutBelowHome | Bait::NamedOnce => Arena::Alone,
+            Bait::CommitPastCut => Arena::AloneWritten,
             Bait::AnyDiskWillDo => Arena::WrongDoor,
         }
     }
@@ -131,15 +141,10 @@ impl Arena {
                 profile.load.reads = 5;
                 profile.load.flushes = 40;
             }
-            Arena::SplitCrashes => {
-                split(profile);
-                profile.geometry.log_bytes = LOG_BYTES_MIN;
-                profile.load.blocks_max = 16;
-                profile.load.reads = 20;
-                profile.kill = often(400, 1500);
-                profile.promote = often(400, 1500);
-                profile.reset = often(100, 600);
-                profile.down = Every { min: 10 * MILLIS, max: 500 * MILLIS };
+            Arena::SplitCrashes => split_crashes(profile),
+            Arena::SplitSlow => {
+                split_crashes(profile);
+                slow_disk(profile);
             }
             Arena::Crashes => {
                 profile.kill = often(300, 1500);
@@ -148,11 +153,7 @@ impl Arena {
                 profile.promote = often(500, 1500);
                 profile.loss = Loss::TornSectors;
                 profile.down = Every { min: 10 * MILLIS, max: 300 * MILLIS };
-                // The disk is slow, and the network is not.
-                profile.disk.latency_min = 80_000;
-                profile.disk.latency_max = 4 * MILLIS;
-                profile.net.delay_min = 20_000;
-                profile.net.delay_max = 100_000;
+                slow_disk(profile);
             }
             Arena::Links => {
                 profile.commit = CommitRule::All;
@@ -209,14 +210,10 @@ impl Arena {
                 profile.bounds.overlay_bytes = 32 << 20;
                 profile.bounds.checkpoint_sixteenths = 4;
             }
-            Arena::Alone => {
-                profile.commit = CommitRule::One;
-                profile.kill = often(500, 2000);
-                profile.promote = often(500, 2000);
-                profile.usurp = often(1000, 2500);
-                profile.one_way = often(500, 2000);
-                profile.bounds.checkpoint_sixteenths = 1;
-                profile.down = Every { min: 10 * MILLIS, max: 300 * MILLIS };
+            Arena::Alone => alone(profile),
+            Arena::AloneWritten => {
+                alone(profile);
+                profile.ack = Ack::Written;
             }
             Arena::WrongDoor => {
                 profile.replicas = 3;
@@ -277,12 +274,41 @@ fn calm(profile: &mut Profile) {
     profile.load.think_max = 8 * MILLIS;
 }
 
+/// The disk is slow, and the network is not.
+fn slow_disk(profile: &mut Profile) {
+    profile.disk.latency_min = 80_000;
+    profile.disk.latency_max = 4 * MILLIS;
+    profile.net.delay_min = 20_000;
+    profile.net.delay_max = 100_000;
+}
+
 fn split(profile: &mut Profile) {
     profile.usurp = often(800, 2000);
     profile.load.reads = 50;
     profile.load.hot_blocks = 8;
     profile.load.blocks_max = 4;
     profile.load.gives_up = Some(SECOND);
+}
+
+fn split_crashes(profile: &mut Profile) {
+    split(profile);
+    profile.geometry.log_bytes = LOG_BYTES_MIN;
+    profile.load.blocks_max = 16;
+    profile.load.reads = 20;
+    profile.kill = often(400, 1500);
+    profile.promote = often(400, 1500);
+    profile.reset = often(100, 600);
+    profile.down = Every { min: 10 * MILLIS, max: 500 * MILLIS };
+}
+
+fn alone(profile: &mut Profile) {
+    profile.commit = CommitRule::One;
+    profile.kill = often(500, 2000);
+    profile.promote = often(500, 2000);
+    profile.usurp = often(1000, 2500);
+    profile.one_way = often(500, 2000);
+    profile.bounds.checkpoint_sixteenths = 1;
+    profile.down = Every { min: 10 * MILLIS, max: 300 * MILLIS };
 }
 
 fn rebuild(profile: &mut Profile) {
