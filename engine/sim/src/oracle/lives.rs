@@ -6,7 +6,7 @@ use seawall_wal::geometry::{Geometry, SUPER_SLOT_BYTES, Slot};
 use seawall_wal::names::{Epoch, Lsn, ReplicaId};
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 
-use crate::disk::Disk;
+use crate::disk::{Crash, Disk};
 use crate::oracle::Failure;
 
 /// What the newest superblock of a disk said.
@@ -41,18 +41,25 @@ impl Said {
 #[derive(Debug)]
 pub(crate) struct Lives {
     said: Vec<Option<Said>>,
+    /// The newest superblock that was written to the end.
+    ended: Vec<u64>,
     forked: bool,
 }
 
 impl Lives {
     /// For that many replicas.
     pub(crate) fn new(replicas: usize) -> Lives {
-        Lives { said: vec![None; replicas], forked: false }
+        Lives { said: vec![None; replicas], ended: vec![0; replicas], forked: false }
     }
 
     /// A suffix of what was committed may be gone, by contract.
     pub(crate) fn on_forked(&mut self) {
         self.forked = true;
+    }
+
+    /// A superblock is durable.
+    pub(crate) fn on_superblock(&mut self, node: usize, sequence: u64) {
+        self.ended[node] = self.ended[node].max(sequence);
     }
 
     /// A copy was thrown away, by its replica or by an operator. Whoever fills it anew may know of less that is
@@ -67,6 +74,7 @@ impl Lives {
     pub(crate) fn on_crashed(
         &mut self,
         node: usize,
+        crash: Crash,
         replica: ReplicaId,
         told: Epoch,
         disk: &Disk,
@@ -98,13 +106,19 @@ impl Lives {
         }
         // An older copy may say less of all the rest.
         if !wrong && readable.count() == 2 {
-            self.judge(node, Said::new(newest))?;
+            self.judge(node, crash, Said::new(newest))?;
         }
         Ok(())
     }
 
-    fn judge(&mut self, node: usize, now: Said) -> Result<(), Failure> {
-        let Some(before) = self.said[node].replace(now) else { return Ok(()) };
+    fn judge(&mut self, node: usize, crash: Crash, now: Said) -> Result<(), Failure> {
+        let before = self.said[node];
+        // What a process was about to write when it was killed may be in its device's cache alone: until the next one has
+        // written, a power loss may take it.
+        if crash != Crash::Kill || now.sequence <= self.ended[node] {
+            self.said[node] = Some(now);
+        }
+        let Some(before) = before else { return Ok(()) };
         let fell = |what: &str| {
             let detail = format!("{what} on the disk of node {node} fell: {before:?}, then {now:?}");
             Err(Failure::new("frontiers-never-fall", detail))
@@ -135,6 +149,7 @@ fn read(disk: &Disk, slot: Slot) -> SlotState {
 mod tests {
     use super::*;
     use crate::birth::{formatted, replica};
+    use crate::device::Loss;
     use crate::profile::Profile;
 
     fn said() -> Said {
@@ -152,8 +167,21 @@ mod tests {
 
     fn check(now: Said, falls: bool) {
         let mut lives = Lives::new(1);
-        lives.judge(0, said()).unwrap();
-        assert_eq!(lives.judge(0, now).is_err(), falls, "{now:?}");
+        lives.on_superblock(0, said().sequence);
+        lives.judge(0, Crash::Kill, said()).unwrap();
+        assert_eq!(lives.judge(0, Crash::Kill, now).is_err(), falls, "{now:?}");
+    }
+
+    #[test]
+    fn what_was_being_written_when_a_process_was_killed_may_be_taken_by_a_power_loss() {
+        let power = Crash::Power(Loss::Everything);
+        for (ended, falls) in [(10, false), (11, true)] {
+            let mut lives = Lives::new(1);
+            lives.on_superblock(0, ended);
+            lives.judge(0, Crash::Kill, said()).unwrap();
+            lives.judge(0, Crash::Kill, Said { sequence: 11, checkpoint: Lsn(60), ..said() }).unwrap();
+            assert_eq!(lives.judge(0, power, said()).is_err(), falls);
+        }
     }
 
     #[test]
@@ -172,10 +200,13 @@ mod tests {
     fn a_promise_that_was_told_and_is_not_on_the_disk_is_found() {
         let disk = formatted(&Profile::draw(0), 0);
         let mut lives = Lives::new(1);
-        assert_eq!(lives.on_crashed(0, replica(0), Epoch::ZERO, &disk), Ok(()));
+        assert_eq!(lives.on_crashed(0, Crash::Kill, replica(0), Epoch::ZERO, &disk), Ok(()));
         let told = Epoch { counter: 1, replica: replica(0) };
-        assert_eq!(lives.on_crashed(0, replica(0), told, &disk).unwrap_err().check, "promised-never-falls");
-        let other = lives.on_crashed(0, replica(1), Epoch::ZERO, &disk).unwrap_err();
+        assert_eq!(
+            lives.on_crashed(0, Crash::Kill, replica(0), told, &disk).unwrap_err().check,
+            "promised-never-falls"
+        );
+        let other = lives.on_crashed(0, Crash::Kill, replica(1), Epoch::ZERO, &disk).unwrap_err();
         assert_eq!(other.check, "identity-outlives-address");
     }
 }

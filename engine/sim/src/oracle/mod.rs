@@ -179,6 +179,7 @@ impl Oracle {
                 && let SlotState::Present(superblock) = Superblock::decode(bytes)
             {
                 self.home.on_named(node, superblock.settled);
+                self.lives.on_superblock(node, superblock.sequence);
                 self.votes.on_superblock(node, &superblock, disk, &self.history)?;
                 if superblock.base != BaseState::Complete {
                     self.lives.on_thrown_away(node);
@@ -196,7 +197,7 @@ impl Oracle {
         self.sessions.on_crash(node);
         self.rings.on_crashed(node, disk);
         let whole = self.votes.on_crashed(node, disk, &self.history);
-        let judged = self.lives.on_crashed(node, replica(node), self.frontiers.told(node), disk);
+        let judged = self.lives.on_crashed(node, crash, replica(node), self.frontiers.told(node), disk);
         self.found = self.found.take().or(whole.err()).or(judged.err());
     }
 
