@@ -76,6 +76,8 @@ counters! {
     framing_violations "framing_violations" Counter "Connections closed because what came was not a frame";
     /// Connections of peers for volumes that are not here.
     strangers "strangers" Counter "Connections closed because they named no volume of this node";
+    /// Connections with peers that did not come to be because TLS failed.
+    peers_refused "peers_refused" Counter "Connections with peers given up because TLS failed";
     /// Bytes received from peers.
     peer_bytes_received "peer_bytes_received" Counter "Bytes received from peers";
     /// Bytes sent to peers.

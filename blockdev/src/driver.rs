@@ -188,7 +188,7 @@ impl Loop {
             told,
             bell: Rc::new(bell),
             spin: settings.spin,
-            links: Links::new(volumes.iter().map(|volume| volume.id).collect()),
+            links: Links::new(volumes.iter().map(|volume| volume.id).collect(), settings.security),
             clients: Clients::new(Catalog::new(exports, default), limits, settings.clients_max),
             volumes,
             inputs: Inputs::new(),

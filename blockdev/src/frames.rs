@@ -1,7 +1,7 @@
 //! A peer's byte stream cut into frames. Payloads go straight into buffers of the pool.
 
 use seawall_engine::io::{Buf, Payload};
-use seawall_sender::frame::{FRAME_BYTES, Frame, lengths};
+use seawall_sender::frame::{FRAME_BYTES, Frame, MAGIC, lengths};
 use seawall_sender::violation::Violation;
 use seawall_wal::names::BLOCK_BYTES;
 
@@ -52,7 +52,8 @@ impl Intake {
             match &mut self.stage {
                 Stage::Head => {
                     if !collect(&mut self.collected, FRAME_BYTES, bytes) {
-                        return Ok(Next::Bytes);
+                        // Whoever speaks something else may say less than a header, and then wait.
+                        return check_magic(&self.collected).map(|()| Next::Bytes);
                     }
                     let lengths = lengths(head(&self.collected))?;
                     self.stage = Stage::Meta { meta: lengths.meta, payload: lengths.payload };
@@ -148,6 +149,14 @@ fn collect(collected: &mut Vec<u8>, wanted: usize, bytes: &mut &[u8]) -> bool {
     collected.extend_from_slice(now);
     *bytes = later;
     collected.len() == wanted
+}
+
+/// Whether these may be the first bytes of a header, as far as they say.
+fn check_magic(collected: &[u8]) -> Result<(), Violation> {
+    match collected.first_chunk().map(|first| u32::from_le_bytes(*first)) {
+        Some(found) if found != MAGIC => Err(Violation::BadMagic { found }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn head(collected: &[u8]) -> &[u8; FRAME_BYTES] {

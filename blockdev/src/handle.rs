@@ -14,6 +14,7 @@ use seawall_wal::names::VolumeId;
 
 use crate::counters::Counters;
 use crate::net::Address;
+use crate::net::credentials::Security;
 
 /// What a replica told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +34,8 @@ pub(crate) enum Wish {
     Command { volume: VolumeId, command: Command, reply: Reply<Answer> },
     /// What a replica shows of itself; `None` if it is not here.
     Status { volume: VolumeId, reply: Reply<Option<Status>> },
+    /// From now on peers are spoken with in this way.
+    Secure { security: Security },
     /// A peer's name was looked up.
     Resolved { volume: u32, link: LinkId, slot: u32, to: Option<SocketAddr> },
 }
@@ -90,6 +93,11 @@ impl Handle {
         reply: impl FnOnce(Option<Status>) + Send + 'static,
     ) -> Result<(), Unheard> {
         self.wish(Wish::Status { volume, reply: Box::new(reply) })
+    }
+
+    /// Connections with peers that begin from now on are made this way; those that are, stay as they are.
+    pub fn secure(&self, security: Security) -> Result<(), Unheard> {
+        self.wish(Wish::Secure { security })
     }
 
     /// As [`Handle::command`], waiting for the answer.

@@ -1,16 +1,18 @@
-//! One connection to a peer: frames in, frames out, each in order.
+//! One connection to a peer: frames in, frames out, each in order; as they are, or under TLS.
 
 use std::collections::VecDeque;
 
 use seawall_engine::io::{Buf, Input, LinkId, Payload};
 use seawall_sender::frame::Frame;
+use seawall_sender::greeting::Proven;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::BLOCK_BYTES;
+use seawall_wal::names::{BLOCK_BYTES, VolumeId};
 
 use crate::counters::add;
 use crate::frames::{Intake, Next};
 use crate::gear::{Gear, Token, Waiter};
+use crate::net::session::{Session, Took};
 use crate::pool::Purpose;
 use crate::ring::Ticket;
 use crate::ring::op::{Completion, Descriptor, Op};
@@ -22,6 +24,9 @@ const STAGING_BYTES: usize = 64 << 10;
 const BATCH_BYTES: usize = 1 << 20;
 const BATCH_FRAMES: usize = 256;
 
+/// Bytes of one send under TLS, at the most and a frame: while they leave, the next are sealed.
+const SEALED_BYTES: usize = 256 << 10;
+
 /// What a link is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -29,12 +34,16 @@ pub(crate) enum State {
     Resolving,
     /// The connection opens.
     Connecting { ticket: Ticket },
+    /// It is open, and both ends prove who they are, until then.
+    Proving { until: Instant },
     /// A peer came and has not said yet which volume it wants.
     Strange { until: Instant },
     /// Frames go both ways.
     Open,
     /// The machine has let go of it; what was given to send still leaves, until then.
     Draining { until: Instant },
+    /// TLS has failed: the peer is told so and may hang up, until then.
+    Parting { until: Instant },
     /// Over, but for operations in flight.
     Closed,
 }
@@ -53,6 +62,12 @@ pub(crate) enum Came {
     Nothing,
     /// What came is no frame: the connection is worth nothing any more.
     Malformed(Violation),
+    /// Both ends have proven who they are.
+    Proven,
+    /// TLS failed, and why.
+    Refused(String),
+    /// The peer says no more.
+    Ended,
 }
 
 /// One connection to a peer.
@@ -63,6 +78,8 @@ pub(crate) struct Link {
     pub(crate) volume: Option<u32>,
     pub(crate) state: State,
     socket: Option<Descriptor>,
+    /// TLS, unless it is plaintext.
+    session: Option<Box<Session>>,
     intake: Intake,
     /// Bytes received and not yet looked at: memory, and the range in it.
     staged: (Vec<u8>, usize, usize),
@@ -83,6 +100,7 @@ impl Link {
             volume,
             state,
             socket: None,
+            session: None,
             intake: Intake::new(),
             staged: (Vec::new(), 0, 0),
             receiving: false,
@@ -95,6 +113,31 @@ impl Link {
 
     pub(crate) fn set_socket(&mut self, socket: Descriptor) {
         self.socket = Some(socket);
+    }
+
+    /// Goes on under TLS.
+    pub(crate) fn set_session(&mut self, session: Session) {
+        self.session = Some(Box::new(session));
+    }
+
+    /// Whether something was decrypted and not looked at.
+    fn has_plaintext(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.has_plaintext())
+    }
+
+    /// Whether it is under TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Who is proven to be at the other end, for one who keeps that volume.
+    pub(crate) fn proven(&self, volume: VolumeId) -> Proven {
+        self.session.as_ref().map_or(Proven::Nobody, |session| session.proven(volume))
+    }
+
+    /// Where the other end is, for people.
+    pub(crate) fn far_end(&self) -> String {
+        self.socket.as_ref().map_or_else(String::new, crate::net::far_end)
     }
 
     /// Whether nothing of it is in flight.
@@ -114,6 +157,9 @@ impl Link {
 
     /// Sends what waits, unless a send is under way.
     pub(crate) fn start_send(&mut self, gear: &mut Gear) {
+        if self.session.is_some() {
+            return self.start_sealed_send(gear);
+        }
         if self.sending
             || self.queue.is_empty()
             || !matches!(self.state, State::Open | State::Draining { .. })
@@ -139,6 +185,36 @@ impl Link {
         self.push_send(from, gear);
     }
 
+    /// As [`Link::start_send`], under TLS. A payload is not needed any more once it is sealed.
+    fn start_sealed_send(&mut self, gear: &mut Gear) {
+        let Some(session) = self.session.as_mut() else { return };
+        if self.sending {
+            return;
+        }
+        match self.state {
+            State::Open | State::Draining { .. } => {
+                while session.sealed_bytes() < SEALED_BYTES
+                    && let Some(Outgoing { head, payload }) = self.queue.pop_front()
+                {
+                    match payload {
+                        None => session.seal(&head, None),
+                        Some(buf) => {
+                            let span = gear.pool.span(buf);
+                            gear.pool.arena().look(span, |bytes| session.seal(&head, Some(bytes)));
+                            gear.pool.release(buf);
+                        }
+                    }
+                }
+            }
+            State::Proving { .. } | State::Strange { .. } | State::Parting { .. } => {}
+            State::Resolving | State::Connecting { .. } | State::Closed => return,
+        }
+        if session.sealed_bytes() > 0 {
+            let bytes = session.sealed();
+            self.push_send(Pieces::one(Piece::Bytes { bytes, from: 0 }), gear);
+        }
+    }
+
     fn push_send(&mut self, from: Pieces, gear: &mut Gear) {
         let socket = self.socket.clone().expect("an open link has a socket");
         self.sending = true;
@@ -151,7 +227,14 @@ impl Link {
         let moved = completion.moved().unwrap_or(0);
         add(&gear.counters.peer_bytes_sent, moved as u64);
         let mut from = completion.op.into_pieces();
-        from.pass(moved);
+        if let Some(session) = &mut self.session
+            && from.bytes() == moved
+            && let Some(Piece::Bytes { bytes, .. }) = from.pop()
+        {
+            session.reuse(bytes);
+        } else {
+            from.pass(moved);
+        }
         let stands = moved > 0 && self.state != State::Closed;
         if stands && !from.is_empty() {
             self.push_send(from, gear);
@@ -165,12 +248,18 @@ impl Link {
 
     /// Receives, unless that is under way or there is something to be looked at first.
     pub(crate) fn start_receive(&mut self, gear: &mut Gear) {
-        if self.receiving || self.wanting || !matches!(self.state, State::Open | State::Strange { .. }) {
+        let receives = match self.state {
+            State::Open | State::Strange { .. } | State::Proving { .. } | State::Parting { .. } => true,
+            State::Resolving | State::Connecting { .. } | State::Draining { .. } | State::Closed => false,
+        };
+        if self.receiving || self.wanting || !receives {
             return;
         }
         assert!(self.staged.1 == self.staged.2, "what came before is looked at first");
         let mut into = Pieces::new();
-        if let Some(span) = self.intake.wanted(&gear.pool) {
+        if let Some(span) = self.intake.wanted(&gear.pool)
+            && self.session.is_none()
+        {
             into.push(Piece::Pool(span));
         }
         let mut bytes = std::mem::take(&mut self.staged.0);
@@ -211,11 +300,25 @@ impl Link {
             if self.wanting || self.receiving {
                 return Came::Nothing;
             }
-            let (memory, from, to) = &mut self.staged;
+            let Link { intake, staged: (memory, from, to), session, .. } = self;
             let mut bytes = &memory[*from..*to];
-            let next = self.intake.on_bytes(&mut bytes, &gear.pool);
+            let next = match session {
+                None => intake.on_bytes(&mut bytes, &gear.pool),
+                Some(session) => match session.take(&mut bytes) {
+                    Ok(Took::Plaintext) => session.look(|plain| intake.on_bytes(plain, &gear.pool)),
+                    Ok(Took::Hungry) => Ok(Next::Bytes),
+                    Ok(Took::Proven) => {
+                        *from = *to - bytes.len();
+                        return Came::Proven;
+                    }
+                    Ok(Took::Ended) => return Came::Ended,
+                    Err(why) => return Came::Refused(why),
+                },
+            };
             *from = *to - bytes.len();
             match next {
+                // What a record brought was not enough; the next one may be there.
+                Ok(Next::Bytes) if self.staged.1 < self.staged.2 || self.has_plaintext() => {}
                 Ok(Next::Frame(frame, payload)) => return Came::Frame(frame, payload),
                 Ok(Next::Bytes) => {
                     self.start_receive(gear);
@@ -235,6 +338,50 @@ impl Link {
                 Err(violation) => return Came::Malformed(violation),
             }
         }
+    }
+
+    /// The peer is told that TLS failed, if there is something to tell, and may hang up. Whether that takes time.
+    pub(crate) fn part(&mut self, until: Instant, gear: &mut Gear) -> bool {
+        self.stop_intake(gear);
+        for outgoing in self.queue.drain(..) {
+            outgoing.payload.into_iter().for_each(|buf| gear.pool.release(buf));
+        }
+        self.state = State::Parting { until };
+        self.start_send(gear);
+        if self.sending {
+            self.discard(gear);
+        }
+        self.sending
+    }
+
+    /// Sends something before anything was agreed on, to a peer that is then parted with.
+    pub(crate) fn tell(&mut self, head: Vec<u8>, gear: &mut Gear) {
+        if !self.sending {
+            self.push_send(Pieces::one(Piece::Bytes { bytes: head, from: 0 }), gear);
+        }
+    }
+
+    /// Bytes that were given to send and did not begin to leave.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        let bytes = |out: &Outgoing| out.head.len() + out.payload.map_or(0, |b| b.blocks as usize * 4096);
+        self.queue.iter().map(bytes).sum::<usize>() as u64
+    }
+
+    /// Whether a send is under way.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sending
+    }
+
+    /// In parting, what was to be told has left: nothing more comes from us.
+    pub(crate) fn shut_write(&mut self) {
+        self.socket.iter().for_each(crate::net::shut_write);
+    }
+
+    /// What came is not looked at: only the end is of interest.
+    pub(crate) fn discard(&mut self, gear: &mut Gear) {
+        self.staged.1 = self.staged.2;
+        self.start_receive(gear);
     }
 
     /// The pool has room now for the payload that waits.

@@ -10,16 +10,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use seawall_engine::io::{Buf, Input, LinkId, Payload};
+use seawall_sender::codec;
 use seawall_sender::frame::Frame;
-use seawall_sender::greeting::Proven;
+use seawall_sender::frame::{Kind, encode};
+use seawall_sender::greeting::{Farewell, Parting};
+use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::VolumeId;
+use seawall_wal::names::{Epoch, VolumeId};
 
+use crate::clock;
 use crate::counters::{count, set};
 use crate::gear::{Gear, Token};
 use crate::link::{Came, Link, State, link_of};
 use crate::net;
+use crate::net::credentials::Security;
+use crate::net::refusal;
+use crate::net::session::Session;
 use crate::ring::op::{Completion, Descriptor, Op};
 
 /// What comes for which volume.
@@ -31,6 +38,10 @@ const STRANGE_PATIENCE: Duration = Duration::from_secs(10);
 const STRANGERS_MAX: usize = 64;
 /// How many links there may be in all; peers that come when there are as many are turned away.
 const LINKS_MAX: usize = 1024;
+/// How long both ends of a connection that we opened may take to prove who they are.
+const PROOF_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a peer may take to hang up after it was told that TLS failed.
+const PARTING_PATIENCE: Duration = Duration::from_secs(1);
 /// How long frames given before a disconnect may take to leave.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,6 +52,8 @@ pub(crate) struct Links {
     /// Which of them the machines know, by volume and name.
     names: HashMap<(u32, LinkId), u32>,
     volumes: Vec<VolumeId>,
+    /// How connections that begin now are made.
+    security: Security,
     /// The next name for one that is accepted: odd.
     odd: u64,
     /// Those with something new to send.
@@ -49,20 +62,29 @@ pub(crate) struct Links {
     deadline: Option<Instant>,
     /// What peers sent instead of frames, to be told.
     pub(crate) violations: Vec<(u32, Violation)>,
+    /// Connections that came to nothing before the machine knew of a peer, and why, to be told.
+    pub(crate) refusals: Vec<(u32, String)>,
 }
 
 impl Links {
-    pub(crate) fn new(volumes: Vec<VolumeId>) -> Links {
+    pub(crate) fn new(volumes: Vec<VolumeId>, security: Security) -> Links {
         Links {
             slots: Vec::new(),
             free: Vec::new(),
             names: HashMap::new(),
             volumes,
+            security,
             odd: 1,
             dirty: Vec::new(),
             deadline: None,
             violations: Vec::new(),
+            refusals: Vec::new(),
         }
+    }
+
+    /// From now on connections are made this way; those that are, stay as they are.
+    pub(crate) fn secure(&mut self, security: Security) {
+        self.security = security;
     }
 
     /// The machine of `volume` wants a connection. Whether the address is a name that has to be looked up first.
@@ -134,9 +156,26 @@ impl Links {
             link.state = State::Closed;
             return self.lose(slot, gear, inputs);
         }
+        match &self.security {
+            Security::Plaintext => self.on_proven(slot, inputs),
+            Security::Tls(credentials) => {
+                let until = clock::now().after(PROOF_PATIENCE);
+                link.set_session(Session::dial(credentials));
+                link.state = State::Proving { until };
+                link.start_send(gear);
+                self.note_deadline(until);
+            }
+        }
+        self.slots[slot as usize].as_mut().expect("it has just connected").start_receive(gear);
+    }
+
+    /// A connection that we opened is open, and proven if it is to be.
+    fn on_proven(&mut self, slot: u32, inputs: &mut Inputs) {
+        let link = self.slots[slot as usize].as_mut().expect("it is looked at");
+        let Some(volume) = link.volume else { return };
         link.state = State::Open;
-        inputs.push_back((volume, Input::Connected { link: link.name, proven: Proven::Nobody }));
-        link.start_receive(gear);
+        let proven = link.proven(self.volumes[volume as usize]);
+        inputs.push_back((volume, Input::Connected { link: link.name, proven }));
     }
 
     /// A peer came.
@@ -154,6 +193,9 @@ impl Links {
         self.note_deadline(until);
         let link = self.slots[slot as usize].as_mut().expect("just added");
         link.set_socket(Descriptor::new(socket));
+        if let Security::Tls(credentials) = &self.security {
+            link.set_session(Session::accept(credentials));
+        }
         link.start_receive(gear);
     }
 
@@ -224,6 +266,10 @@ impl Links {
     ) {
         let Some(link) = self.slots[slot as usize].as_mut() else { return };
         let stands = link.on_sent(completion, gear);
+        if stands && matches!(link.state, State::Parting { .. }) && !link.is_sending() {
+            // It hears why, and hangs up: a connection that is closed with bytes unread would take that away from it.
+            return link.shut_write();
+        }
         if !stands || (matches!(link.state, State::Draining { .. }) && link.has_sent_all()) {
             return self.lose(slot, gear, inputs);
         }
@@ -248,7 +294,13 @@ impl Links {
             return self.collect(slot, gear);
         }
         if !stands {
+            if matches!(link.state, State::Proving { .. }) {
+                return self.refuse(slot, refusal::ENDED_EARLY.to_owned(), gear, inputs);
+            }
             return self.lose(slot, gear, inputs);
+        }
+        if matches!(link.state, State::Parting { .. }) {
+            return link.discard(gear);
         }
         if let Some((frame, payload)) = first
             && !self.pass_on(slot, frame, payload, gear, inputs)
@@ -268,8 +320,19 @@ impl Links {
     fn look(&mut self, slot: u32, gear: &mut Gear, inputs: &mut Inputs) {
         loop {
             let link = self.slots[slot as usize].as_mut().expect("it is looked at");
-            match link.look(gear) {
+            let came = link.look(gear);
+            if link.is_secure() && matches!(came, Came::Nothing | Came::Proven | Came::Frame(..)) {
+                // What proving takes; or the answer to a change of keys.
+                link.start_send(gear);
+            }
+            match came {
                 Came::Nothing => return,
+                Came::Proven => self.on_proven(slot, inputs),
+                Came::Ended => return self.lose(slot, gear, inputs),
+                Came::Refused(why) => return self.refuse(slot, why, gear, inputs),
+                Came::Malformed(violation) if speaks_tls(violation) && !link.is_secure() => {
+                    return self.refuse_tls(slot, gear, inputs);
+                }
                 Came::Frame(frame, payload) => {
                     if !self.pass_on(slot, frame, payload, gear, inputs) {
                         return;
@@ -305,7 +368,8 @@ impl Links {
                     link.volume = Some(volume);
                     link.state = State::Open;
                     self.names.insert((volume, name), slot);
-                    inputs.push_back((volume, Input::Accepted { link: name, proven: Proven::Nobody }));
+                    let proven = link.proven(frame.header.volume);
+                    inputs.push_back((volume, Input::Accepted { link: name, proven }));
                     volume
                 }
                 None => {
@@ -331,10 +395,18 @@ impl Links {
         for slot in 0..u32::try_from(self.slots.len()).expect("slots are 32-bit") {
             let Some(link) = &self.slots[slot as usize] else { continue };
             match link.state {
-                State::Strange { until } | State::Draining { until } if until <= now => {
+                State::Proving { until } if until <= now => {
+                    self.refuse(slot, refusal::TOOK_TOO_LONG.to_owned(), gear, inputs);
+                }
+                State::Strange { until } | State::Draining { until } | State::Parting { until }
+                    if until <= now =>
+                {
                     self.lose(slot, gear, inputs);
                 }
-                State::Strange { until } | State::Draining { until } => self.note_deadline(until),
+                State::Proving { until }
+                | State::Strange { until }
+                | State::Draining { until }
+                | State::Parting { until } => self.note_deadline(until),
                 State::Resolving | State::Connecting { .. } | State::Open | State::Closed => {}
             }
         }
@@ -363,8 +435,41 @@ impl Links {
         slot
     }
 
+    /// TLS came to nothing: says why, to our people and as far as may be to the peer.
+    fn refuse(&mut self, slot: u32, why: String, gear: &mut Gear, inputs: &mut Inputs) {
+        count(&gear.counters.peers_refused);
+        let link = self.slots[slot as usize].as_mut().expect("a link is refused once");
+        self.refusals.push((link.volume.unwrap_or(0), format!("{}: {why}", link.far_end())));
+        self.forget(slot, gear, inputs);
+        let until = clock::now().after(PARTING_PATIENCE);
+        let link = self.slots[slot as usize].as_mut().expect("it is forgotten by the machine alone");
+        if link.part(until, gear) {
+            self.note_deadline(until);
+            return;
+        }
+        link.close(gear);
+        self.collect(slot, gear);
+    }
+
+    /// The peer speaks TLS and we do not: it hears a frame, by which it knows that.
+    fn refuse_tls(&mut self, slot: u32, gear: &mut Gear, inputs: &mut Inputs) {
+        let link = self.slots[slot as usize].as_mut().expect("it is looked at");
+        let why = codec::encode(&Farewell { why: Parting::Violated });
+        let head = encode(Kind::Farewell, VolumeId([0; 16]), Epoch::ZERO, SessionId::NONE, &why, 0);
+        link.tell(head, gear);
+        self.refuse(slot, refusal::SPEAKS_TLS.to_owned(), gear, inputs);
+    }
+
     /// A connection is gone: tells the machine, unless that has let go of it.
     fn lose(&mut self, slot: u32, gear: &mut Gear, inputs: &mut Inputs) {
+        self.forget(slot, gear, inputs);
+        let link = self.slots[slot as usize].as_mut().expect("a link is lost once");
+        link.close(gear);
+        self.collect(slot, gear);
+    }
+
+    /// The machine hears once that a connection is gone, unless it has let go of it.
+    fn forget(&mut self, slot: u32, gear: &Gear, inputs: &mut Inputs) {
         let link = self.slots[slot as usize].as_mut().expect("a link is lost once");
         if let Some(volume) = link.volume
             && self.names.get(&(volume, link.name)) == Some(&slot)
@@ -373,8 +478,6 @@ impl Links {
             count(&gear.counters.links_lost);
             inputs.push_back((volume, Input::Lost { link: link.name }));
         }
-        link.close(gear);
-        self.collect(slot, gear);
     }
 
     /// Frees the place of a link that is closed and has nothing in flight.
@@ -386,5 +489,13 @@ impl Links {
             self.free.push(slot);
         }
         set(&gear.counters.links, self.len() as u64);
+    }
+}
+
+/// Whether what came instead of a frame begins as TLS does: a handshake or an alert, of any version (RFC 8446, 5.1).
+fn speaks_tls(violation: Violation) -> bool {
+    match violation {
+        Violation::BadMagic { found } => matches!(found.to_le_bytes(), [21 | 22, 3, ..]),
+        _ => false,
     }
 }

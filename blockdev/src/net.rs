@@ -1,4 +1,19 @@
-//! Sockets: how they are made and tuned. What goes through them is the business of links and clients.
+//! Sockets: how they are made and tuned, and TLS on those between peers. What goes through them is the business of
+//! links and clients.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`certificate`] | what a certificate says |
+//! | [`credentials`] | what a node proves itself with, and by what it knows its peers |
+//! | [`identity`] | the name of a replica in a certificate |
+//! | [`date`] | moments for people |
+
+pub mod certificate;
+pub mod credentials;
+pub mod date;
+pub mod identity;
+pub(crate) mod refusal;
+pub(crate) mod session;
 
 use std::fmt;
 use std::io;
@@ -11,7 +26,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::libc;
-use nix::sys::socket::{self, AddressFamily, Shutdown, SockFlag, SockType, sockopt};
+use nix::sys::socket::{self, AddressFamily, Shutdown, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use crate::ring::op::Descriptor;
 
@@ -135,6 +150,14 @@ pub(crate) fn tune(socket: &OwnedFd) {
     let _ = socket::setsockopt(socket, sockopt::TcpKeepInterval, &interval);
     let _ = socket::setsockopt(socket, sockopt::TcpKeepCount, &count);
     let _ = socket::setsockopt(socket, sockopt::TcpUserTimeout, &USER_TIMEOUT_MILLIS);
+}
+
+/// Where the other end of a connection is, for people.
+pub(crate) fn far_end(socket: &Descriptor) -> String {
+    match socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()) {
+        Ok(address) => address.to_string(),
+        Err(_) => String::from("a peer that is gone"),
+    }
 }
 
 /// Ends both directions: every operation in flight on the socket ends soon.

@@ -8,6 +8,7 @@ use seawall_engine::setup::Setup;
 
 use crate::disk::device::DeviceError;
 use crate::export::Limits;
+use crate::net::credentials::Security;
 use crate::net::{Address, ListenError};
 use crate::pool::PoolSettings;
 use crate::ring::{RingError, RingSettings};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub spin: Duration,
     /// Where peers come in: host and port.
     pub peers: Vec<String>,
+    /// How it speaks with peers.
+    pub security: Security,
     /// Where NBD clients come in.
     pub clients: Vec<Address>,
     /// Connections of clients at the most; more are closed at once.
@@ -58,6 +61,7 @@ impl Default for Settings {
             pool: PoolSettings::default(),
             spin: Duration::ZERO,
             peers: Vec::new(),
+            security: Security::Plaintext,
             clients: Vec::new(),
             clients_max: 256,
             limits: Limits::DEFAULT,

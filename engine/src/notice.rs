@@ -183,6 +183,11 @@ notices! {
         /// What it did.
         violation: Violation,
     } Error "peer-violated" "peer violation: {violation}";
+    /// A connection with a peer came to nothing before either knew who the other is. Told by the driver.
+    PeerRefused {
+        /// Where the peer is, what was found, what to do.
+        why: alloc::string::String,
+    } Warn "peer-refused" "no connection with {why}";
     /// Something of a superseded session or epoch came, and changed nothing.
     Stale {
         /// What it named.

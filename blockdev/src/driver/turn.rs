@@ -152,6 +152,7 @@ impl Loop {
                     let here = self.volumes.iter().find(|here| here.id == volume);
                     reply(here.map(|here| here.replica.status()));
                 }
+                Wish::Secure { security } => self.links.secure(security),
                 Wish::Resolved { volume, link, slot, to } => {
                     let Loop { gear, links, inputs, .. } = self;
                     links.on_resolved(volume, link, slot, to, gear, inputs);
@@ -201,6 +202,13 @@ impl Loop {
             }
             if let Some((volume, violation)) = self.links.violations.pop() {
                 self.tell(volume, Notice::PeerViolated { violation });
+                continue;
+            }
+            if let Some((volume, why)) = self.links.refusals.pop() {
+                // Without a volume there is nobody to tell.
+                if (volume as usize) < self.volumes.len() {
+                    self.tell(volume, Notice::PeerRefused { why });
+                }
                 continue;
             }
             if self.attach() {

@@ -1,4 +1,8 @@
-//! Links against plain sockets on the other side.
+//! Links against plain sockets on the other side, and against each other.
+
+mod mint;
+mod site;
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +40,7 @@ impl Bench {
         let ring = RingSettings { entries: 4, fixed_buffers: false };
         let pool = PoolSettings { blocks, core_blocks: blocks / 2 };
         let gear = Gear::new(ring, pool, Arc::new(Counters::default())).unwrap();
-        Bench { gear, links: Links::new(vec![VOLUME]), inputs: Inputs::new() }
+        Bench { gear, links: Links::new(vec![VOLUME], Security::Plaintext), inputs: Inputs::new() }
     }
 
     fn turn(&mut self) {

@@ -102,6 +102,11 @@ const EXCUSED: &[(Table, &str, &str)] = &[
         "clean-mark-broken",
         "no disk is harmed after a clean shutdown; `wal/tests/restart_images.rs`",
     ),
+    (
+        Table::Notice,
+        "peer-refused",
+        "the driver's own: TLS is not simulated; `blockdev/src/links/tests/tls.rs`",
+    ),
     (Table::Choice, "never-formatted", "every disk is formatted; `wal/tests/superblock.rs`"),
     (Table::Choice, "none-readable", "the atlas spares one slot; `wal/tests/superblock.rs`"),
     (Table::Choice, "strangers", "no disk gets another's slot; `wal/tests/superblock.rs`"),
