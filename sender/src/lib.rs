@@ -7,6 +7,8 @@
 extern crate alloc;
 
 pub mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod feed;
 pub mod frame;
 pub mod greeting;

@@ -1,5 +1,6 @@
 //! Links against plain sockets on the other side, and against each other.
 
+mod conformance;
 mod mint;
 mod site;
 mod tls;

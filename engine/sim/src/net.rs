@@ -484,3 +484,5 @@ fn flip(bytes: &mut [u8], prng: &mut Prng) {
 
 #[cfg(test)]
 mod bench;
+#[cfg(test)]
+mod conformance;
