@@ -78,6 +78,8 @@ pub(crate) struct Link {
     pub(crate) volume: Option<u32>,
     pub(crate) state: State,
     socket: Option<Descriptor>,
+    /// Where the other end is, for people.
+    far_end: String,
     /// TLS, unless it is plaintext.
     session: Option<Box<Session>>,
     intake: Intake,
@@ -100,6 +102,7 @@ impl Link {
             volume,
             state,
             socket: None,
+            far_end: String::new(),
             session: None,
             intake: Intake::new(),
             staged: (Vec::new(), 0, 0),
@@ -111,8 +114,10 @@ impl Link {
         }
     }
 
-    pub(crate) fn set_socket(&mut self, socket: Descriptor) {
+    /// Its socket, and where the other end is.
+    pub(crate) fn set_socket(&mut self, socket: Descriptor, far_end: String) {
         self.socket = Some(socket);
+        self.far_end = far_end;
     }
 
     /// Goes on under TLS.
@@ -136,8 +141,8 @@ impl Link {
     }
 
     /// Where the other end is, for people.
-    pub(crate) fn far_end(&self) -> String {
-        self.socket.as_ref().map_or_else(String::new, crate::net::far_end)
+    pub(crate) fn far_end(&self) -> &str {
+        &self.far_end
     }
 
     /// Whether nothing of it is in flight.

@@ -135,7 +135,7 @@ impl Links {
             Some((socket, to)) => {
                 let op = Op::Connect { socket: Rc::clone(&socket), to };
                 let ticket = gear.ring.push(Token::LinkConnect { link: slot }, op);
-                link.set_socket(socket);
+                link.set_socket(socket, to.to_string());
                 link.state = State::Connecting { ticket };
             }
         }
@@ -192,7 +192,8 @@ impl Links {
         let slot = self.add(name, None, State::Strange { until });
         self.note_deadline(until);
         let link = self.slots[slot as usize].as_mut().expect("just added");
-        link.set_socket(Descriptor::new(socket));
+        let far_end = net::far_end(&socket);
+        link.set_socket(Descriptor::new(socket), far_end);
         if let Security::Tls(credentials) = &self.security {
             link.set_session(Session::accept(credentials));
         }

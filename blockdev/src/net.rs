@@ -153,7 +153,7 @@ pub(crate) fn tune(socket: &OwnedFd) {
 }
 
 /// Where the other end of a connection is, for people.
-pub(crate) fn far_end(socket: &Descriptor) -> String {
+pub(crate) fn far_end(socket: &OwnedFd) -> String {
     match socket::getpeername::<SockaddrStorage>(socket.as_raw_fd()) {
         Ok(address) => address.to_string(),
         Err(_) => String::from("a peer that is gone"),

@@ -19,6 +19,7 @@ use super::*;
 use crate::checksum::crc32c;
 use crate::clock;
 use crate::counters::Counters;
+use crate::frames::{Intake, Next};
 use crate::gear::Waiter;
 use crate::pool::{PoolSettings, Purpose};
 use crate::ring::RingSettings;
@@ -194,4 +195,37 @@ fn a_connection_that_nobody_answers_or_that_is_refused_ends() {
     bench.until(|bench| bench.links.len() == 0);
     assert!(bench.inputs.is_empty());
     drop(fill);
+}
+
+#[test]
+fn every_flipped_bit_of_a_plaintext_frame_is_found() {
+    let payload: Vec<u8> = (0..4096u32).map(|at| at.to_le_bytes()[0] ^ 0x5a).collect();
+    let stream = [frame(b"what the machines read", &payload), payload.clone()].concat();
+    let promised = crc32c(&payload);
+    let mut bench = Bench::new(4);
+    let mut taken = 0;
+    for bit in 0..stream.len() * 8 {
+        let mut flipped = stream.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let (mut intake, mut bytes) = (Intake::new(), &flipped[..]);
+        loop {
+            match intake.on_bytes(&mut bytes, &bench.gear.pool) {
+                // Header and meta part.
+                Err(_) => break,
+                // The payload: the machine compares what the driver computed with what the meta part promises.
+                Ok(Next::Frame(_, came)) => {
+                    let came = came.expect("the frame has a payload");
+                    assert_ne!(came.crcs, [promised], "bit {bit}");
+                    bench.gear.pool.release(came.buf);
+                    taken += 1;
+                    break;
+                }
+                Ok(Next::Buffer(blocks)) => {
+                    intake.on_buffer(bench.gear.pool.alloc(Purpose::Core, &[blocks]).unwrap()[0]);
+                }
+                Ok(Next::Bytes) => panic!("bit {bit}: all of it was there"),
+            }
+        }
+    }
+    assert_eq!((taken, bench.gear.pool.allocations()), (4096 * 8, 0));
 }

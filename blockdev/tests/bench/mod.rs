@@ -13,6 +13,7 @@ use seawall_blockdev::disk::device::Device;
 use seawall_blockdev::disk::format::format;
 use seawall_blockdev::driver::Driver;
 use seawall_blockdev::net::Address;
+use seawall_blockdev::net::credentials::Security;
 use seawall_blockdev::pool::PoolSettings;
 use seawall_blockdev::ring::RingSettings;
 use seawall_blockdev::settings::{Settings, VolumeSettings};
@@ -56,6 +57,7 @@ pub(crate) struct Cluster {
     pub(crate) scratch: Scratch,
     pub(crate) ring: RingSettings,
     pub(crate) pool: PoolSettings,
+    security: Vec<Security>,
     ports: Vec<String>,
     pub(crate) nodes: Vec<Option<Driver>>,
 }
@@ -68,9 +70,16 @@ fn ports(count: usize) -> Vec<String> {
 
 impl Cluster {
     pub(crate) fn new(count: usize, ring: RingSettings) -> Cluster {
+        Cluster::secure(ring, vec![Security::Plaintext; count])
+    }
+
+    /// As [`Cluster::new`], each node with what it proves itself with.
+    pub(crate) fn secure(ring: RingSettings, security: Vec<Security>) -> Cluster {
+        let count = security.len();
         let pool = PoolSettings { blocks: 4096, core_blocks: 1024 };
         let nodes = (0..count).map(|_| None).collect();
-        let mut cluster = Cluster { scratch: Scratch::new(), ring, pool, ports: ports(count), nodes };
+        let mut cluster =
+            Cluster { scratch: Scratch::new(), ring, pool, security, ports: ports(count), nodes };
         for index in 0..count {
             cluster.format(index);
             cluster.start(index);
@@ -123,6 +132,7 @@ impl Cluster {
             ring: self.ring,
             pool: self.pool,
             peers: vec![self.peer_port(index)],
+            security: self.security[index].clone(),
             clients: vec![Address::Unix(self.socket(index)), Address::Tcp(String::from("127.0.0.1:0"))],
             volumes: vec![VolumeSettings {
                 setup: self.setup(index),
