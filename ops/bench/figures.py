@@ -51,9 +51,13 @@ class Cluster:
             (home / f"{name}.toml").write_text(
                 f'[node]\nreplica = "{name}"\nhome = "{name}.img"\nlog_size = "{log}"\nadmin = "{name}.admin"\n'
                 f'metrics = "127.0.0.1:{self.metrics_at[name]}"\n\n[[nbd]]\nlisten = "unix:{name}.nbd"\n\n'
+                f'[transport]\nca = "keys/ca.pem"\ncertificate = "keys/{name}.pem"\nkey = "keys/{name}.key"\n\n'
                 f'[volume]\nname = "bench"\nid = "5eaba110-0000-4000-8000-000000000001"\nsize = "{size}"\n'
                 f'first_primary = "a"\n\n{replicas}'
             )
+        self.tool("pki", "init", home / "keys")
+        self.tool("pki", "issue", home / "keys", "--config", home / "a.toml")
+        for name in NAMES:
             self.tool("format", "--config", home / f"{name}.toml")
 
     def tool(self, *arguments):

@@ -12,7 +12,7 @@ use crate::config::{self, Config};
 use crate::fault::{Exit, Fault};
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
-use crate::{demo, format, inspect, logs, quantity, screen, serve, wipe};
+use crate::{demo, format, inspect, logs, pki, quantity, screen, serve, wipe};
 
 /// Seawall: block volumes, replicated.
 #[derive(Parser, Debug)]
@@ -63,6 +63,9 @@ enum Action {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Make and show the keys with which replicas prove to each other who they are.
+    #[command(subcommand)]
+    Pki(pki::Act),
     /// Show what a device holds, changing nothing.
     #[command(subcommand)]
     Inspect(Inspect),
@@ -162,6 +165,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         }
         Action::Digest { daemon } => digest(&daemon.socket()?),
         Action::Stop { daemon } => stop(&daemon.socket()?),
+        Action::Pki(act) => say(&pki::run(&act)?),
         Action::Inspect(Inspect::Superblock { path }) => say(&inspect::superblock(&path)?),
         Action::Inspect(Inspect::Log { path, log, records }) => {
             say(&inspect::log(&path, log.as_deref(), records)?)

@@ -67,6 +67,28 @@ pub struct Replica {
     pub voter: bool,
 }
 
+/// The files with which a node proves who it is, all in PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyFiles {
+    /// The CAs that are believed.
+    pub ca: PathBuf,
+    /// The node's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// How replicas speak with each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// The file says nothing of it, which is refused where there is anybody to speak with.
+    Unsaid,
+    /// In plaintext, by name.
+    Plaintext,
+    /// Under TLS.
+    Tls(KeyFiles),
+}
+
 /// Bounds that the file may override; the rest are the engine's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -99,6 +121,8 @@ pub struct Config {
     pub admin: PathBuf,
     /// Where metrics are served: host and port.
     pub metrics: Option<String>,
+    /// How peers are spoken with.
+    pub transport: Transport,
     /// Where clients are served.
     pub nbd: Vec<Listen>,
     /// The volume's name, which is also its export name.

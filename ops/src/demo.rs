@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::fault::{Exit, Fault};
-use crate::{admin, format, quantity, screen};
+use crate::{admin, format, pki, quantity, screen};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// The port that clients try first: assigned to NBD by IANA.
@@ -44,6 +44,9 @@ pub struct Options {
     #[arg(long)]
     nbd_port: Option<u16>,
 }
+
+/// How long its keys are valid, in days.
+const KEY_DAYS: u64 = 365;
 
 /// Run it until Ctrl-C.
 ///
@@ -137,12 +140,16 @@ impl Stage {
             let text = format!(
                 "[node]\nreplica = \"{name}\"\nhome = \"{name}.img\"\nlog_size = \"{}\"\nadmin = \"{name}.admin\"\n\n\
                  [[nbd]]\nlisten = \"unix:{name}.nbd\"\n\n[[nbd]]\nlisten = \"127.0.0.1:{nbd_port}\"\n\n\
+                 [transport]\nca = \"keys/ca.pem\"\ncertificate = \"keys/{name}.pem\"\nkey = \"keys/{name}.key\"\n\n\
                  [volume]\nname = \"demo\"\nid = \"{volume}\"\nsize = \"{}\"\nfirst_primary = \"a\"\n{replicas}",
                 options.log_size, options.size
             );
             fs::write(&path, text).map_err(|error| Fault::io("write", &path, &error))?;
             configs.push(Config::load(&path)?);
         }
+        let keys = self.dir.join("keys");
+        pki::init(&keys, KEY_DAYS)?;
+        pki::issue(&keys, &configs[0], None, KEY_DAYS)?;
         Ok(configs)
     }
 

@@ -35,6 +35,8 @@ pub enum Exit {
     Io,
     /// The replica ended without its clean mark.
     Unclean,
+    /// There are no keys to prove with who the replica is, or they can't be used.
+    Keys,
 }
 
 impl Exit {
@@ -57,6 +59,7 @@ impl Exit {
             Exit::LedgerBroken => 14,
             Exit::Io => 15,
             Exit::Unclean => 16,
+            Exit::Keys => 17,
         }
     }
 
@@ -79,6 +82,7 @@ impl Exit {
             Exit::LedgerBroken => "ledger-broken",
             Exit::Io => "io",
             Exit::Unclean => "unclean",
+            Exit::Keys => "keys",
         }
     }
 }

@@ -17,9 +17,10 @@ use seawall_engine::status::Status;
 use seawall_wal::names::{BLOCK_BYTES, VolumeId};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Transport};
 use crate::disk::{LINGER, device_fault, machine_boot, setup};
 use crate::fault::{Exit, Fault};
+use crate::keys;
 use crate::metrics::Number;
 use crate::serve::bind_fault;
 
@@ -82,6 +83,17 @@ impl Node {
         self.notices.lock().await.recv().await
     }
 
+    /// Read the keys again, and speak with peers by them from now on; connections that are, stay as they are.
+    ///
+    /// # Errors
+    /// If they can't be used; then all stays as it was.
+    pub fn secure(&self, config: &Config) -> Result<(), Fault> {
+        let security = keys::security(config)?;
+        self.handle.secure(security).map_err(|unheard| {
+            Fault::new(Exit::Other, "new keys could not be given").found(unheard.to_string())
+        })
+    }
+
     /// The driver's numbers.
     #[must_use]
     pub fn numbers(&self) -> Vec<Number> {
@@ -138,7 +150,14 @@ fn settings(config: &Config) -> Result<Settings, Fault> {
     let blocks = u32::try_from(config.limits.buffer_bytes / u64::from(BLOCK_BYTES)).unwrap_or(u32::MAX);
     Ok(Settings {
         pool: PoolSettings { blocks, core_blocks: blocks / 4 },
-        peers: vec![config.own().address.clone()],
+        // Nobody comes in where there is nobody else.
+        peers: match (&config.transport, config.replicas.len()) {
+            (Transport::Unsaid, 1) => Vec::new(),
+            (Transport::Unsaid | Transport::Plaintext | Transport::Tls(_), _) => {
+                vec![config.own().address.clone()]
+            }
+        },
+        security: keys::security(config)?,
         clients: clients.collect(),
         volumes: vec![volume],
         ..Settings::default()

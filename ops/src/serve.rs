@@ -21,10 +21,12 @@ use crate::disk::{Devices, examine};
 use crate::fault::{Exit, Fault};
 use crate::node::Node;
 use crate::report::Report;
-use crate::{admin, logs, metrics};
+use crate::{admin, keys, logs, metrics};
 
 /// How long a clean end may take before the process ends without it.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at the key files.
+const KEY_GLANCE: Duration = Duration::from_secs(1);
 /// How long those who asked for the end may take to hear of it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -95,10 +97,13 @@ async fn plane(config: Config, leash: bool) -> Result<(), Fault> {
     };
     let (mut terminate, mut interrupt) =
         (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+    // Before they are read: what changes after this is read again.
+    let watch = keys::Watch::new(&config);
     let node = Node::start(&config)?;
     let (stop, drained) = (Notify::new(), watch::Sender::new(None));
     let plane = Arc::new(Plane { config, node, stop, drained, noticed: Mutex::default() });
     tokio::spawn(admin::serve(admin, Arc::clone(&plane)));
+    tokio::spawn(watch_keys(signals(SignalKind::hangup())?, watch, Arc::clone(&plane)));
     if let Some(listener) = metrics {
         tokio::spawn(serve_metrics(listener, Arc::clone(&plane)));
     }
@@ -184,6 +189,26 @@ async fn serve_metrics(listener: TcpListener, plane: Arc<Plane>) {
     let router = axum::Router::new().route("/metrics", get(page));
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!("metrics are served no more: {error}");
+    }
+}
+
+/// Reads the keys again when a file of theirs has changed, and on SIGHUP. What can't be used changes nothing: a
+/// certificate may be there a moment before its key.
+async fn watch_keys(mut hangup: Signal, mut watch: keys::Watch, plane: Arc<Plane>) {
+    loop {
+        let told = tokio::select! {
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(KEY_GLANCE) => false,
+        };
+        if !watch.has_changed(&plane.config) && !told {
+            continue;
+        }
+        match plane.node.secure(&plane.config) {
+            Ok(()) => {
+                tracing::info!("connections with peers that begin from now on use the keys as they are now")
+            }
+            Err(fault) => tracing::error!("the keys stay as they were: {fault}"),
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use seawall_wal::superblock::MEMBERS_MAX;
 use toml::Spanned;
 
 use super::page::Page;
-use super::raw::{Raw, RawReplica, RawVolume};
+use super::raw::{Raw, RawReplica, RawTransport, RawVolume};
 use super::shape::nearest;
 use super::{
-    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits, Listen,
-    NAME_BYTES_MAX, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
+    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, KeyFiles, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits,
+    Listen, NAME_BYTES_MAX, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, Transport, VOLUME_BYTES_MIN,
+    WINDOW_BYTES_MIN,
 };
 use crate::fault::Fault;
 use crate::quantity;
@@ -46,6 +47,7 @@ impl Judge<'_> {
             log_bytes: self.log_bytes(node.log_size.as_ref())?,
             admin: self.socket(&node.admin, node.admin.get_ref())?,
             metrics: node.metrics.as_ref().map(|text| self.address(text)).transpose()?,
+            transport: raw.transport.as_ref().map_or(Ok(Transport::Unsaid), |raw| self.transport(raw))?,
             nbd: raw.nbd.iter().map(|nbd| self.listen(&nbd.listen)).collect::<Result<_, _>>()?,
             name: self.volume_name(&raw.volume.name)?,
             volume: self.volume_id(&raw.volume)?,
@@ -134,6 +136,30 @@ impl Judge<'_> {
                 .expected(format!("one of {}", names.join(", ")))
                 .next("correct the name, or add a [[replica]] of that name")
         })
+    }
+
+    fn transport(&self, raw: &Spanned<RawTransport>) -> Result<Transport, Fault> {
+        let RawTransport { security, ca, certificate, key } = raw.get_ref();
+        let files = [("ca", ca), ("certificate", certificate), ("key", key)];
+        if !self.choice(security.as_ref(), &[("tls", true), ("plaintext", false)])? {
+            let given = files.iter().find_map(|(name, path)| Some((name, path.as_ref()?)));
+            return given.map_or(Ok(Transport::Plaintext), |(name, path)| {
+                Err(self
+                    .fault(path, "plaintext needs no keys")
+                    .found(format!("`{name}` beside security = \"plaintext\""))
+                    .next("remove the keys; or, to use them, the line with `security`"))
+            });
+        }
+        let path = |(name, path): (&str, &Option<Spanned<String>>)| match path {
+            Some(path) => self.path(path),
+            None => {
+                Err(self.page.fault(raw.span(), "a key is missing").expected(format!("`{name}`")).next(
+                    "name the three files that `seawall pki issue` makes: `ca`, `certificate` and `key`",
+                ))
+            }
+        };
+        let [ca, certificate, key] = files.map(path);
+        Ok(Transport::Tls(KeyFiles { ca: ca?, certificate: certificate?, key: key? }))
     }
 
     fn path(&self, value: &Spanned<String>) -> Result<PathBuf, Fault> {

@@ -10,6 +10,7 @@ pub(super) struct Raw {
     pub(super) node: Spanned<RawNode>,
     pub(super) volume: RawVolume,
     pub(super) replica: Vec<RawReplica>,
+    pub(super) transport: Option<Spanned<RawTransport>>,
     #[serde(default)]
     pub(super) nbd: Vec<RawNbd>,
     #[serde(default)]
@@ -48,6 +49,16 @@ pub(super) struct RawReplica {
     pub(super) id: Spanned<String>,
     pub(super) address: Spanned<String>,
     pub(super) voter: Option<bool>,
+}
+
+/// `[transport]`.
+#[derive(Deserialize, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTransport {
+    pub(super) security: Option<Spanned<String>>,
+    pub(super) ca: Option<Spanned<String>>,
+    pub(super) certificate: Option<Spanned<String>>,
+    pub(super) key: Option<Spanned<String>>,
 }
 
 /// One `[[nbd]]`.

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use seawall_ops::config::Config;
+use seawall_ops::pki;
+
 /// The replicas.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -51,7 +54,7 @@ impl Default for Shape {
     }
 }
 
-/// Write the configuration of each of three replicas into a directory.
+/// Write the configuration of each of three replicas into a directory, and keys for them.
 pub(crate) fn write_configs(dir: &Path, shape: Shape, volume: &str) -> Vec<PathBuf> {
     let listeners: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
@@ -66,7 +69,8 @@ pub(crate) fn write_configs(dir: &Path, shape: Shape, volume: &str) -> Vec<PathB
     let config = |(index, name): (usize, &&str)| {
         let text = format!(
             "[node]\nreplica = \"{name}\"\nhome = \"{name}.img\"\nlog_size = \"{}MiB\"\nadmin = \"{name}.admin\"\n\
-             metrics = \"127.0.0.1:{}\"\n\n[[nbd]]\nlisten = \"unix:{name}.nbd\"\n\n[volume]\nname = \"vol\"\n\
+             metrics = \"127.0.0.1:{}\"\n\n[[nbd]]\nlisten = \"unix:{name}.nbd\"\n\n\
+             [transport]\nca = \"keys/ca.pem\"\ncertificate = \"keys/{name}.pem\"\nkey = \"keys/{name}.key\"\n\n[volume]\nname = \"vol\"\n\
              id = \"{volume}\"\nsize = \"{}MiB\"\nfirst_primary = \"a\"\n{replicas}\n\
              [limits]\nsilence = \"2s\"\n",
             shape.log_mib,
@@ -77,7 +81,11 @@ pub(crate) fn write_configs(dir: &Path, shape: Shape, volume: &str) -> Vec<PathB
         fs::write(&path, text).unwrap();
         path
     };
-    NAMES.iter().enumerate().map(config).collect()
+    let configs: Vec<PathBuf> = NAMES.iter().enumerate().map(config).collect();
+    let keys = dir.join("keys");
+    pki::init(&keys, 30).unwrap();
+    pki::issue(&keys, &Config::load(&configs[0]).unwrap(), None, 30).unwrap();
+    configs
 }
 
 pub(crate) const VOLUME: &str = "6f1e0f6e-6c3a-4a5e-9d7b-2f1f4b6f7c11";
