@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use seawall_engine::io::{Buf, Done, Refusal, Request, RequestId};
 use seawall_sender::time::Instant;
+use seawall_wal::names::Lsn;
 
 use crate::export::nbd::{Attachment, Connection};
 use crate::export::{Action, Actions, Catalog, ExportId, Limits, PartId, TaskId};
@@ -26,8 +27,8 @@ const PARTING_PATIENCE: Duration = Duration::from_secs(1);
 /// What clients want of the rest of the driver.
 #[derive(Default)]
 pub(crate) struct Wishes {
-    /// Requests, with the export that they are for.
-    pub(crate) requests: VecDeque<(ExportId, RequestId, Request)>,
+    /// Requests, with the export that they are for, and the attachment that was known when their client was let in.
+    pub(crate) requests: VecDeque<(ExportId, RequestId, Lsn, Request)>,
     /// Who wants to use which export.
     pub(crate) attachments: Vec<(u32, ExportId)>,
 }
@@ -56,6 +57,8 @@ pub(crate) struct Client {
     /// Tasks whose buffers are to be zeroes.
     zeroed: Vec<TaskId>,
     todo: VecDeque<Action>,
+    /// The newest attachment that the replica knew when this connection was let in.
+    knows: Lsn,
 }
 
 impl Client {
@@ -77,6 +80,7 @@ impl Client {
             outlet: Outlet::new(),
             zeroed: Vec::new(),
             todo: out.list.into(),
+            knows: Lsn::ZERO,
         }
     }
 
@@ -117,10 +121,12 @@ impl Client {
         &mut self,
         export: ExportId,
         attachment: Attachment,
+        knows: Lsn,
         now: Instant,
         gear: &mut Gear,
         wishes: &mut Wishes,
     ) {
+        self.knows = knows;
         self.tell(gear, wishes, now, |c, out| c.on_attached(now, export, attachment, out));
     }
 
@@ -279,7 +285,7 @@ impl Client {
             Action::Submit { part, request } => {
                 let export = self.connection.export().expect("requests follow an attachment");
                 let id = RequestId(u64::from(self.slot) << 32 | u64::from(part.0));
-                wishes.requests.push_back((export, id, request));
+                wishes.requests.push_back((export, id, self.knows, request));
             }
             Action::Attach { export } => wishes.attachments.push((self.slot, export)),
             Action::CloseAfterSends => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use seawall_engine::io::{Buf, Done, Refusal, RequestId};
 use seawall_sender::time::Instant;
+use seawall_wal::names::Lsn;
 
 use crate::client::{Client, Wishes};
 use crate::counters::{count, set};
@@ -113,12 +114,15 @@ impl Clients {
         slot: u32,
         export: ExportId,
         attachment: Attachment,
+        knows: Lsn,
         now: Instant,
         gear: &mut Gear,
     ) {
         // Who gave up in the meantime needs no answer.
         if self.slots[slot as usize].is_some() {
-            self.with(slot, |client, wishes| client.on_attached(export, attachment, now, gear, wishes));
+            self.with(slot, |client, wishes| {
+                client.on_attached(export, attachment, knows, now, gear, wishes)
+            });
         }
     }
 

@@ -7,7 +7,7 @@ use seawall_engine::replica::Replica;
 use seawall_engine::setup::Setup;
 use seawall_engine::status::Role;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Epoch, VolumeId};
+use seawall_wal::names::{Epoch, Lsn, VolumeId};
 
 use crate::disk::{Disk, Jobs};
 use crate::export::nbd::Attachment;
@@ -25,7 +25,7 @@ pub(crate) struct Volume {
     /// Requests given to the machine and not yet completed.
     in_flight: usize,
     /// Requests that wait for that to fall below the machine's limit.
-    waiting: VecDeque<(RequestId, Request)>,
+    waiting: VecDeque<(RequestId, Lsn, Request)>,
     /// Commands not yet answered.
     commands: BTreeMap<CommandId, Reply<Answer>>,
     next_command: u64,
@@ -47,8 +47,8 @@ impl Volume {
     }
 
     /// A client's request: it waits for its turn.
-    pub(crate) fn queue(&mut self, id: RequestId, request: Request) {
-        self.waiting.push_back((id, request));
+    pub(crate) fn queue(&mut self, id: RequestId, knows: Lsn, request: Request) {
+        self.waiting.push_back((id, knows, request));
     }
 
     /// The next request whose turn it is.
@@ -56,9 +56,9 @@ impl Volume {
         if self.in_flight >= self.setup.limits.requests_max {
             return None;
         }
-        let (id, request) = self.waiting.pop_front()?;
+        let (id, knows, request) = self.waiting.pop_front()?;
         self.in_flight += 1;
-        Some(Input::Request { id, request })
+        Some(Input::Request { id, knows, request })
     }
 
     /// A request ended.
@@ -82,17 +82,15 @@ impl Volume {
         }
     }
 
-    /// Whether a client may attach now; `None` while that is not known, as in an election.
+    /// Whether a client may attach now; `None` while nobody reigns, as in an election. A replica that is not the
+    /// primary hands requests on to it.
     pub(crate) fn attachment(&self) -> Option<Attachment> {
         let (role, epoch) = self.replica.role();
         match role {
             Role::Primary => Some(Attachment::Granted),
             Role::Opening | Role::Candidate | Role::Starting => None,
             Role::Follower if epoch == Epoch::ZERO => None,
-            Role::Follower => {
-                let primary = self.setup.member(epoch.replica).map(|member| member.name.clone());
-                Some(Attachment::NotPrimary { primary })
-            }
+            Role::Follower => Some(Attachment::Granted),
             Role::Faulted | Role::Drained => Some(Attachment::NotPrimary { primary: None }),
         }
     }

@@ -4,11 +4,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Crc, Extent, Lsn};
+use seawall_wal::names::{Crc, Extent, Lsn, Origin};
 use seawall_wal::record::{Kind, RecordHeader};
 
+use crate::attachment::Trace;
+use crate::bait::Bait;
 use crate::core::{Core, Purpose};
-use crate::io::{Area, DiskDone, DiskError, DiskOp, Done, Payload, Refusal, Request, RequestId};
+use crate::forward::{Good, Owner};
+use crate::io::{Area, DiskDone, DiskError, DiskOp, Done, Payload, Refusal, Request};
 use crate::locate::{Located, Source};
 use crate::notice::{AreaName, Notice};
 use crate::primary::{Admitted, Merging, Waiting};
@@ -30,13 +33,25 @@ fn target(request: &Request) -> Extent {
     }
 }
 
+/// Whether it is to be durable in every mode.
+fn is_fua(request: &Request) -> bool {
+    match request {
+        Request::Write { fua, .. }
+        | Request::WritePart { fua, .. }
+        | Request::WriteZeroes { fua, .. }
+        | Request::Trim { fua, .. } => *fua,
+        Request::Read { .. } | Request::Flush | Request::Status { .. } => false,
+    }
+}
+
 impl Core {
     /// Let waiting writes join the log, in their order, as far as it has room.
     pub(crate) fn admit_writes(&mut self) {
-        let Some(primary) = self.primary.as_mut() else { return };
-        if !primary.serving {
+        if self.primary.as_ref().is_none_or(|primary| !primary.serving) {
             return;
         }
+        self.admit_attachments();
+        let Some(primary) = self.primary.as_mut() else { return };
         let mut waiting = core::mem::take(&mut primary.waiting);
         let mut kept = alloc::collections::VecDeque::new();
         while let Some(next) = waiting.pop_front() {
@@ -47,11 +62,13 @@ impl Core {
                 kept.push_back(next);
                 continue;
             }
-            let Waiting { id, request, since, merged } = next;
+            let Some(next) = self.check_origin(next) else { continue };
+            let Waiting { owner, origin, again, request, since, merged } = next;
             match request {
                 Request::WritePart { block, first_sector, sectors, buf, fua } => {
                     self.begin_merge(Merging {
-                        id,
+                        owner,
+                        origin,
                         block,
                         first_sector,
                         sectors,
@@ -65,9 +82,9 @@ impl Core {
                     });
                 }
                 request => {
-                    if let Err(request) = self.admit(id, request, since) {
+                    if let Err(request) = self.admit(owner, origin, request, since) {
                         // The log is full: everything behind waits, too.
-                        waiting.push_front(Waiting { id, request, since, merged });
+                        waiting.push_front(Waiting { owner, origin, again, request, since, merged });
                         break;
                     }
                     if merged && let Some(primary) = self.primary.as_mut() {
@@ -83,13 +100,53 @@ impl Core {
             // To make room the reign may have ended.
             None => {
                 for waiting in kept {
-                    self.refuse(waiting.id, &waiting.request, Refusal::NotPrimary);
+                    let owner = waiting.owner;
+                    self.forget_waiting(waiting);
+                    self.reign_over(owner, Refusal::NotPrimary);
                 }
             }
         }
     }
 
-    fn admit(&mut self, id: RequestId, request: Request, since: Instant) -> Result<(), Request> {
+    /// Whether a write may join the log. One of an older attachment never does; one that was given to a primary
+    /// before does only if it certainly did not join then.
+    fn check_origin(&mut self, waiting: Waiting) -> Option<Waiting> {
+        let Waiting { owner, origin, again, since, merged, .. } = waiting;
+        // Invariant: newest-attachment-writes.
+        if origin.incarnation < self.fence() {
+            self.forget_waiting(waiting);
+            self.respond(owner, Err(Refusal::Superseded));
+            return None;
+        }
+        let Some(seen) = again.filter(|_| !merged && !self.setup.baited(Bait::ReplayUnchecked)) else {
+            return Some(waiting);
+        };
+        // Invariant: request-lands-once.
+        let primary = self.primary.as_mut().expect("a primary admits");
+        match primary.traces.find(&self.log, origin, seen) {
+            Trace::Absent => Some(waiting),
+            Trace::Found(lsn) => {
+                let firm = is_fua(&waiting.request);
+                self.forget_waiting(waiting);
+                self.notice(Notice::Replayed { at: lsn });
+                self.await_write(owner, lsn.next(), firm, since);
+                None
+            }
+            Trace::Unknown => {
+                self.forget_waiting(waiting);
+                self.respond(owner, Err(Refusal::InDoubt));
+                None
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        owner: Owner,
+        origin: Origin,
+        request: Request,
+        since: Instant,
+    ) -> Result<(), Request> {
         let (kind, extent, crcs, body, fua) = match &request {
             Request::Write { extent, payload, fua } => {
                 (Kind::Write, *extent, payload.crcs.clone(), Some(payload.buf), *fua)
@@ -100,7 +157,7 @@ impl Core {
                 unreachable!("only whole writes join the log")
             }
         };
-        let header = self.next_header(kind, extent, crcs);
+        let header = self.next_header(kind, extent, crcs, origin);
         let end = header.lsn.next();
         if self.append(header, body).is_err() {
             self.space_wanted();
@@ -110,23 +167,34 @@ impl Core {
         if self.setup.ack == Ack::Written && self.log.bytes_from(self.taken) > self.log_bytes() / 8 {
             self.want_durable(end);
         }
+        self.await_write(owner, end, fua, since);
+        Ok(())
+    }
+
+    /// A write whose record ends at `end` waits for that to commit.
+    fn await_write(&mut self, owner: Owner, end: Lsn, fua: bool, since: Instant) {
         let pulse = self.confirmation_for_write();
         let firm = fua && self.setup.ack == Ack::Written;
         if firm {
             self.want_durable(end);
         }
-        let admitted = Admitted { id, end, since, done: Done::Written, pulse };
+        let admitted = Admitted { owner, end, since, done: Good::Done(Done::Written), pulse };
         let primary = self.primary.as_mut().expect("a primary admits");
         if firm {
             primary.firm_push(admitted);
         } else {
-            primary.plain.push_back(admitted);
+            primary.plain_push(admitted);
         }
-        Ok(())
     }
 
     /// The header of the next record of this reign.
-    pub(crate) fn next_header(&self, kind: Kind, extent: Extent, body: Vec<Crc>) -> RecordHeader {
+    pub(crate) fn next_header(
+        &self,
+        kind: Kind,
+        extent: Extent,
+        body: Vec<Crc>,
+        origin: Origin,
+    ) -> RecordHeader {
         let epoch = self.primary.as_ref().map_or(self.promised(), |primary| primary.epoch);
         RecordHeader {
             volume: self.setup.volume,
@@ -135,6 +203,7 @@ impl Core {
             kind,
             extent,
             chain: self.log.tail_chain(),
+            origin,
             body,
         }
     }
@@ -237,9 +306,10 @@ impl Core {
             }
             self.notice(Notice::Corrupt { area: AreaName(area), extent });
         }
+        let owner = merging.owner;
         self.unhold(merging.block);
-        self.release(merging.over);
-        self.complete(merging.id, Err(Refusal::Unreadable));
+        self.forget_merging(merging);
+        self.respond(owner, Err(Refusal::Unreadable));
         self.admit_writes();
     }
 
@@ -251,9 +321,11 @@ impl Core {
             Ok(DiskDone::Merged(crc)) => crc,
             other => panic!("a merge in memory was answered with {other:?}"),
         };
+        self.note_sum(merging.owner, crc);
         let payload = Payload { buf: merging.over, crcs: vec![crc] };
         let request = Request::Write { extent: Extent::new(merging.block, 1), payload, fua: merging.fua };
-        let waiting = Waiting { id: merging.id, request, since: merging.since, merged: true };
+        let Merging { owner, origin, since, .. } = merging;
+        let waiting = Waiting { owner, origin, again: None, request, since, merged: true };
         if let Some(primary) = self.primary.as_mut() {
             primary.waiting.push_front(waiting);
         }

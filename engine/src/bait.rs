@@ -117,6 +117,10 @@ baits! {
         "A candidate that can't reach the best log asks again at once instead of leaving it to its holder.";
     AddressKeyed = "address-keyed" breaks "identity-outlives-address":
         "A primary keeps a peer's progress by its address, whatever disk answers there.";
+    ReplayUnchecked = "replay-unchecked" breaks "request-lands-once":
+        "A request that is asked again is written again, whatever the log holds.";
+    AttachForgotten = "attach-forgotten" breaks "newest-attachment-writes":
+        "A new primary does not know which attachment was the newest before its reign.";
     ResumeUnasked = "resume-unasked" breaks "stale-session-changes-nothing":
         "After a reconnect the feed goes on where the primary remembers to have been, without a handshake.";
 }

@@ -12,7 +12,7 @@ use seawall_sender::greeting::Hello;
 use seawall_sender::receiver::Receiver;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, ReplicaId};
+use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
 use crate::ballot::{Ask, Denied, Promise, is_elected};
@@ -325,7 +325,7 @@ impl Core {
         assert!(self.promised() == epoch && epoch.replica == self.me(), "only the promised one reigns");
         let first = self.log.end();
         self.primary = Some(Primary::new(epoch, first));
-        let header = self.next_header(RecordKind::EpochStart, Extent::default(), Vec::new());
+        let header = self.next_header(RecordKind::EpochStart, Extent::default(), Vec::new(), Origin::NONE);
         if self.append(header, None).is_err() {
             self.primary = None;
             self.space_wanted();

@@ -17,11 +17,13 @@ use seawall_wal::superblock::BaseState;
 use seawall_wal::table::Table;
 
 use crate::appender::Appender;
+use crate::attachment::Attachments;
 use crate::authority::PendingPromise;
 use crate::bait::Bait;
 use crate::candidate::Candidate;
 use crate::digest::Digests;
 use crate::follower::{Feed, FeedName};
+use crate::forward::{Forwarder, Owner};
 use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, Outbox, Output, RequestId};
 use crate::lane::Lane;
 use crate::link::LinkUse;
@@ -29,6 +31,7 @@ use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
 use crate::primary::Primary;
 use crate::scribe::{Safety, Scribe};
+use crate::served::Served;
 use crate::setup::{Ack, Setup};
 
 /// What happens when a superblock is on stable storage.
@@ -101,8 +104,16 @@ pub(crate) enum Purpose {
     },
     /// A read whose reign ended while the disk was at it.
     Orphan {
-        id: RequestId,
-        refusal: crate::io::Refusal,
+        owner: Owner,
+    },
+    /// What the buffer of a part of a block holds is to be known, by whoever is given it next.
+    PartSum {
+        number: u64,
+    },
+    /// The bytes of a read that the primary sent come to where the client wants them.
+    Brought {
+        number: u64,
+        holes: u64,
     },
     Move(Move),
 }
@@ -155,6 +166,13 @@ pub(crate) struct Core {
     /// Base blocks on their way home.
     pub(crate) base_writes: usize,
     pub(crate) digests: Digests,
+    pub(crate) attachments: Attachments,
+    /// Our clients' requests.
+    pub(crate) forwarder: Forwarder,
+    /// The connections over which peers' clients are heard; their sessions are remembered for as long as we live.
+    pub(crate) served: BTreeMap<ReplicaId, Served>,
+    /// Buffers to which we hold more references than the driver handed over: how many more.
+    shares: BTreeMap<(u32, u32), u32>,
 }
 
 impl Core {
@@ -178,6 +196,8 @@ impl Core {
         }
         lineage.sort_unstable_by_key(|row| row.first);
         let (checkpoint, settled) = (superblock.checkpoint, superblock.settled);
+        let attachments = Attachments::found(superblock.attached, &log, checkpoint);
+        let forwarder = Forwarder::new(superblock.boots);
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
         let lanes = setup
@@ -220,6 +240,10 @@ impl Core {
             promising: None,
             base_writes: 0,
             digests: Digests::default(),
+            attachments,
+            forwarder,
+            served: BTreeMap::new(),
+            shares: BTreeMap::new(),
             setup,
             log,
         };
@@ -245,7 +269,7 @@ impl Core {
         match kind {
             RecordKind::Write => self.recent.insert(extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.recent.insert(extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Padding => {}
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
         }
     }
 
@@ -290,6 +314,7 @@ impl Core {
     pub(crate) fn disconnect(&mut self, link: LinkId) {
         if self.links.remove(&link).is_some() {
             self.out.push(Output::Disconnect { link });
+            self.served_lost(link);
         }
     }
 
@@ -307,8 +332,22 @@ impl Core {
         self.out.push(Output::Send { link, head, payload });
     }
 
+    /// A buffer is used by one more of our parts: it goes back to the driver when each of them has released it.
+    pub(crate) fn share(&mut self, buf: Option<Buf>) {
+        if let Some(buf) = buf {
+            *self.shares.entry((buf.slot, buf.first)).or_default() += 1;
+        }
+    }
+
     pub(crate) fn release(&mut self, buf: Buf) {
-        self.out.push(Output::Release(buf));
+        let key = (buf.slot, buf.first);
+        match self.shares.get_mut(&key) {
+            None => self.out.push(Output::Release(buf)),
+            Some(1) => {
+                self.shares.remove(&key);
+            }
+            Some(more) => *more -= 1,
+        }
     }
 
     pub(crate) fn answer(&mut self, id: CommandId, answer: Answer) {
@@ -325,6 +364,9 @@ impl Core {
         assert_eq!(header.lsn, self.log.end(), "records join the log in order");
         let Ok(placed) = self.log.push(&header) else { return Err(header) };
         self.note_recent(header.lsn, header.kind, header.extent);
+        if header.kind == RecordKind::Attach {
+            self.attachments.on_appended(header.lsn);
+        }
         self.appender.push(header, body, &placed);
         Ok(())
     }
@@ -373,6 +415,7 @@ impl Core {
         self.fault = Some(alloc::format!("{notice}"));
         self.notice(notice);
         self.abdicate(crate::io::Refusal::Faulted);
+        self.refuse_all_ours(crate::io::Refusal::Faulted);
         self.end_feed("the disk failed");
         for buf in self.appender.give_up().into_iter().chain(self.mover.give_up()) {
             self.release(buf);
@@ -407,8 +450,10 @@ impl Core {
         let durable = self.log.durable();
         let lineage = seawall_recovery::lineage::newest(&self.lineage).iter().copied();
         let lineage: Vec<LineageRow> = lineage.filter(|row| row.first < durable).collect();
+        let attached = self.attachments.settled();
         self.scribe.change(safety, told, |superblock| {
             superblock.lineage = lineage;
+            superblock.attached = attached;
             edit(superblock);
         });
     }

@@ -18,6 +18,7 @@ use seawall_wal::overlay::Overlay;
 use seawall_wal::record::RecordHeader;
 use seawall_wal::superblock::BaseState;
 
+use crate::attachment::Attachments;
 use crate::bait::Bait;
 use crate::base_lane::Copy as BaseCopy;
 use crate::core::{Core, Told};
@@ -344,6 +345,7 @@ impl Core {
         assert!(self.appender.is_idle(), "a cut waits for the appends before it");
         if to < from {
             let mark = self.log.cut(to);
+            self.attachments.on_cut(to);
             self.lineage.retain(|row| row.first < to);
             self.flush_to = self.flush_to.min(to);
             // In `written` mode a quorum that lost power takes its unflushed promises with it.
@@ -370,6 +372,7 @@ impl Core {
         self.digests.wanted.clear();
         (self.taken, self.settled, self.committed) = (cut, cut, cut);
         self.mover.home = cut;
+        self.attachments = Attachments::anew(begin.attached);
         self.set_all_holes();
         let row = lineage::row_before(&begin.lineage, cut);
         let start = cut;

@@ -34,6 +34,7 @@ pub fn wiped(superblock: &Superblock) -> Superblock {
         log_start: Position::ORIGIN,
         checkpoint: Lsn::ZERO,
         settled: Lsn::ZERO,
+        attached: Lsn::ZERO,
         table: TableMark::default(),
         cut: Some(Cut { lsn: Lsn::ZERO, generation }),
         base: BaseState::Blank,

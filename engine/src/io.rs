@@ -11,6 +11,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bincode::{Decode, Encode};
 use seawall_sender::frame::Frame;
 use seawall_sender::greeting::Proven;
 use seawall_wal::names::{Crc, Extent, Lsn, ReplicaId};
@@ -75,6 +76,8 @@ pub enum Input {
     Request {
         /// Its name.
         id: RequestId,
+        /// What `Replica::attachment` said when the client's connection was admitted.
+        knows: Lsn,
         /// What it wants.
         request: Request,
     },
@@ -218,19 +221,26 @@ pub enum Done {
     Status(Vec<(u64, bool)>),
 }
 
-/// Why a request was refused. Nothing of it was applied, except where said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a request was refused. Nothing of it was applied, except where said. Variants are only ever added at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Refusal {
-    /// This replica is not the primary (any more). Close the connection: a client retries a closed one.
+    /// This replica takes no part yet. Close the connection: a client retries a closed one.
     NotPrimary,
-    /// No commit quorum in time. The write may still take effect later.
+    /// No commit quorum, or no primary, in time. The write may still take effect later, but not after a later write of
+    /// the same client.
     NoQuorum,
     /// Bytes could not be read or did not match their checksum.
     Unreadable,
     /// The local log or home area failed; the replica serves no more. The write may have taken effect.
     Faulted,
-    /// The replica is shutting down.
+    /// The replica is shutting down. The write may have taken effect.
     ShuttingDown,
+    /// Clients attached through another replica since this client came: what it wrote and was not answered may have
+    /// taken effect before they came, and never does later. Close the connection: the client may come again.
+    Superseded,
+    /// The write was handed on before the primary was lost, and the log no longer tells whether it took effect. It is
+    /// not written again, and never takes effect later.
+    InDoubt,
 }
 
 /// What an operator wants of a running replica.
@@ -363,6 +373,13 @@ pub enum DiskOp {
         /// `Log`, or `Home` (which covers `Super` and `Table` too).
         area: Area,
     },
+    /// Copy blocks from one buffer to another of the same length.
+    Copy {
+        /// From here.
+        from: Buf,
+        /// To here.
+        to: Buf,
+    },
     /// Copy all but the named sectors of one block from `base` to `over`: `over` becomes the merged block.
     Merge {
         /// One block: the older bytes.
@@ -395,7 +412,7 @@ pub enum DiskDone {
     },
     /// The checksum of the merged block.
     Merged(Crc),
-    /// An append, write, discard or flush is done.
+    /// An append, write, discard, flush or copy is done.
     Done,
 }
 

@@ -176,7 +176,8 @@ impl Core {
             Effect::SendBegin { session, decision, plan, target } => {
                 let from = plan.feed_from();
                 self.pin_lane(replica, from);
-                let begin = self.with_ours(replica, |ours| Begin::of(plan, target, ours));
+                let attached = self.attachments.settled();
+                let begin = self.with_ours(replica, |ours| Begin::of(plan, target, attached, ours));
                 let lane = self.lane_mut(replica);
                 lane.rule = decision.rule.name();
                 lane.began_at = from;

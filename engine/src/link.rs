@@ -34,6 +34,8 @@ pub(crate) enum LinkUse {
     Session { replica: ReplicaId, welcomed: bool },
     /// Opened for a candidacy.
     Candidacy { replica: ReplicaId, welcomed: bool },
+    /// Opened to the primary, for our clients.
+    Forward { replica: ReplicaId, welcomed: bool },
 }
 
 impl Core {
@@ -43,7 +45,11 @@ impl Core {
 
     pub(crate) fn on_connected(&mut self, link: LinkId, proven: Proven) {
         let used = self.links.get(&link).copied();
-        if let Some(LinkUse::Session { replica, .. } | LinkUse::Candidacy { replica, .. }) = used
+        if let Some(
+            LinkUse::Session { replica, .. }
+            | LinkUse::Candidacy { replica, .. }
+            | LinkUse::Forward { replica, .. },
+        ) = used
             && let Err(violation) = check_proof(&self.identity(), replica, proven)
             && !self.setup.baited(Bait::AnyDiskWillDo)
         {
@@ -52,7 +58,9 @@ impl Core {
         }
         match used {
             Some(LinkUse::Session { replica, .. }) => self.lane_connected(link, replica),
-            Some(LinkUse::Candidacy { replica, .. }) => self.candidacy_connected(link, replica),
+            Some(LinkUse::Candidacy { replica, .. } | LinkUse::Forward { replica, .. }) => {
+                self.candidacy_connected(link, replica);
+            }
             Some(LinkUse::Unknown { .. } | LinkUse::Inbound { .. }) => {
                 panic!("an accepted link is open already")
             }
@@ -65,7 +73,10 @@ impl Core {
     pub(crate) fn unknown_since(&self) -> Option<Instant> {
         let since = |used: &LinkUse| match used {
             LinkUse::Unknown { since, .. } => Some(*since),
-            LinkUse::Inbound { .. } | LinkUse::Session { .. } | LinkUse::Candidacy { .. } => None,
+            LinkUse::Inbound { .. }
+            | LinkUse::Session { .. }
+            | LinkUse::Candidacy { .. }
+            | LinkUse::Forward { .. } => None,
         };
         self.links.values().filter_map(since).min()
     }
@@ -93,7 +104,9 @@ impl Core {
         match self.links.remove(&link) {
             Some(LinkUse::Session { replica, .. }) => self.lane_lost(link, replica),
             Some(LinkUse::Candidacy { replica, .. }) => self.candidacy_lost(link, replica),
+            Some(LinkUse::Forward { .. }) => self.line_lost(link),
             Some(LinkUse::Inbound { .. }) => {
+                self.served_lost(link);
                 if self.feed.as_ref().is_some_and(|feed| feed.link == link) {
                     self.end_feed("the connection to the primary is gone");
                 }
@@ -156,6 +169,7 @@ impl Core {
                     let fetch: Fetch = codec::decode(&frame.meta)?;
                     self.on_fetch(link, frame.header.epoch, fetch)
                 }
+                Kind::Forward => self.on_forward(link, peer, frame, payload),
                 Kind::Farewell => {
                     self.lose(link);
                     self.out.push(crate::io::Output::Disconnect { link });
@@ -232,6 +246,17 @@ impl Core {
                     Ok(())
                 }
                 _ => out_of_turn("candidacy"),
+            },
+            LinkUse::Forward { replica, welcomed } => match (welcomed, kind) {
+                (false, Kind::Welcome) => {
+                    self.check_welcome(replica, frame)?;
+                    self.links.insert(link, LinkUse::Forward { replica, welcomed: true });
+                    self.line_welcomed(link);
+                    Ok(())
+                }
+                (_, Kind::Farewell) => self.on_farewell(link, frame),
+                (true, Kind::Forwarded) => self.on_forwarded(link, frame, payload),
+                _ => out_of_turn("forward"),
             },
         }
     }

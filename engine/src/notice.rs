@@ -242,6 +242,26 @@ notices! {
         /// Voters needed.
         needed: usize,
     } Error "quorum-missing" "{present} of {needed} needed copies: a request was refused after its patience ran out";
+    /// Requests waited too long for a primary.
+    PrimaryMissing {
+        /// How many were refused now.
+        requests: usize,
+    } Error "primary-missing" "{requests} requests were refused: no primary could be reached until their patience ran out";
+    /// Clients of this replica may write.
+    Attached {
+        /// Under this attachment.
+        incarnation: Lsn,
+    } Info "attached" "clients of this replica write under attachment {incarnation}";
+    /// Clients attached through another replica since.
+    Superseded {
+        /// The attachment that is over.
+        incarnation: Lsn,
+    } Warn "superseded" "attachment {incarnation} is over: clients write through another replica now";
+    /// A request that was asked again was in the log already.
+    Replayed {
+        /// Where.
+        at: Lsn,
+    } Info "replayed" "a request that was asked again is record {at}: it is not written again";
     /// Everything is home and the clean mark is durable.
     Drained {
         /// Where the log ends.

@@ -6,7 +6,7 @@ use seawall_recovery::lineage;
 use seawall_recovery::messages::{Begin, BeginPlan};
 use seawall_sender::receiver::Receiver;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{Extent, Lsn, LsnRange, ReplicaId};
+use seawall_wal::names::{Extent, Lsn, LsnRange, Origin, ReplicaId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::BaseState;
 
@@ -116,6 +116,7 @@ impl Core {
                 kind: Kind::WriteZeroes,
                 extent: Extent::new(0, 1),
                 chain: self.log.tail_chain(),
+                origin: Origin::NONE,
                 body: alloc::vec![],
             };
             if self.append(filler, None).is_err() {

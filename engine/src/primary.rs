@@ -4,35 +4,51 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Epoch, Lsn};
+use seawall_wal::names::{Crc, Epoch, Lsn, Origin, ReplicaId};
 
+use crate::attachment::Traces;
 use crate::bait::Bait;
 use crate::core::{Core, Purpose, Told};
+use crate::forward::{Good, Owner};
 use crate::io::{Buf, Done, Refusal, Request, RequestId};
 use crate::locate::Located;
 use crate::notice::Notice;
 use crate::pulse::Pulses;
 use crate::scribe::Safety;
+use crate::served::Parked;
 use crate::setup::Ack;
 
 /// A write that waits to join the log.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    pub(crate) id: RequestId,
+    pub(crate) owner: Owner,
+    pub(crate) origin: Origin,
+    /// It was given to a primary before, when everything below was settled.
+    pub(crate) again: Option<Lsn>,
     pub(crate) request: Request,
     pub(crate) since: Instant,
     /// It was a part of a block and is merged now: its block is held for it.
     pub(crate) merged: bool,
 }
 
+/// A replica that wants its clients to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttachWish {
+    pub(crate) owner: Owner,
+    pub(crate) of: ReplicaId,
+    /// The attachment that it is to take the place of.
+    pub(crate) expected: Lsn,
+    pub(crate) since: Instant,
+}
+
 /// A request that waits for a frontier.
 #[derive(Debug)]
 pub(crate) struct Admitted {
-    pub(crate) id: RequestId,
+    pub(crate) owner: Owner,
     /// The frontier that it waits for.
     pub(crate) end: Lsn,
     pub(crate) since: Instant,
-    pub(crate) done: Done,
+    pub(crate) done: Good,
     /// The pulse that must have been answered (under `one`, where no peer's frontier confirms us).
     pub(crate) pulse: u64,
 }
@@ -40,9 +56,12 @@ pub(crate) struct Admitted {
 /// A read on its way.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) id: RequestId,
+    pub(crate) owner: Owner,
     pub(crate) extent: seawall_wal::names::Extent,
-    pub(crate) buf: Buf,
+    /// The client's; for a peer's client, what it was filled into.
+    pub(crate) buf: Option<Buf>,
+    /// Of a peer's read that is filled: one per block.
+    pub(crate) crcs: Vec<Crc>,
     pub(crate) located: Located,
     pub(crate) pin: Option<seawall_wal::log::Pin>,
     pub(crate) since: Instant,
@@ -67,7 +86,8 @@ pub(crate) enum ReadProgress {
 /// A part of a block on its way to be a whole one.
 #[derive(Debug)]
 pub(crate) struct Merging {
-    pub(crate) id: RequestId,
+    pub(crate) owner: Owner,
+    pub(crate) origin: Origin,
     pub(crate) block: u64,
     pub(crate) first_sector: u8,
     pub(crate) sectors: u8,
@@ -97,6 +117,12 @@ pub(crate) struct Primary {
     pub(crate) merges: BTreeMap<u64, Merging>,
     pub(crate) held_blocks: Vec<u64>,
     pub(crate) pulses: Pulses,
+    /// Who wants to attach.
+    pub(crate) attaching: VecDeque<AttachWish>,
+    /// What came from peers before this reign serves.
+    pub(crate) parked: VecDeque<(ReplicaId, Parked)>,
+    /// Which request is where in the log.
+    pub(crate) traces: Traces,
 }
 
 impl Primary {
@@ -112,12 +138,16 @@ impl Primary {
             merges: BTreeMap::new(),
             held_blocks: Vec::new(),
             pulses: Pulses::default(),
+            attaching: VecDeque::new(),
+            parked: VecDeque::new(),
+            traces: Traces::default(),
         }
     }
 
     /// Requests given and not yet completed.
     pub(crate) fn requests(&self) -> usize {
-        self.waiting.len() + self.plain.len() + self.firm.len() + self.reads.len() + self.merges.len()
+        let admitted = self.plain.len() + self.firm.len() + self.attaching.len();
+        self.waiting.len() + admitted + self.reads.len() + self.merges.len()
     }
 
     /// The oldest request's age counts from here.
@@ -137,29 +167,22 @@ impl Primary {
 }
 
 impl Core {
-    /// A client wants something.
-    pub(crate) fn on_request(&mut self, id: RequestId, request: Request) {
-        let refusal = if self.fault.is_some() {
-            Some(Refusal::Faulted)
-        } else if self.drain.is_some() || self.drained {
-            Some(Refusal::ShuttingDown)
-        } else if self.primary.as_ref().is_none_or(|primary| !primary.serving) {
-            Some(Refusal::NotPrimary)
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            self.refuse(id, &request, refusal);
-            return;
-        }
-        let since = self.now;
+    /// A request that a primary is given: of a client of ours, or of a peer's.
+    pub(crate) fn ask_here(
+        &mut self,
+        owner: Owner,
+        request: Request,
+        origin: Origin,
+        again: Option<Lsn>,
+        since: Instant,
+    ) {
         match request {
-            Request::Read { extent, buf } => self.admit_read(id, extent, buf),
+            Request::Read { extent, buf } => self.admit_read(owner, extent, Some(buf), since),
             Request::Flush => {
                 // Everything completed before is below `committed`; make that durable on the quorum.
                 let end = self.committed;
                 self.want_durable(end);
-                let done = Done::Flushed;
+                let done = Good::Done(Done::Flushed);
                 // What a successor that we don't know of has completed is not below our `committed`: in `written`
                 // mode it may not be durable, so a majority has to confirm the reign first.
                 let pulse = match self.setup.ack {
@@ -168,25 +191,23 @@ impl Core {
                     Ack::Durable => self.confirmation_for_write(),
                 };
                 let primary = self.primary.as_mut().expect("a primary was asked");
-                primary.firm_push(Admitted { id, end, since, done, pulse });
+                primary.firm_push(Admitted { owner, end, since, done, pulse });
             }
             Request::Status { extent, runs_max } => {
                 let end = self.log.end();
-                let done = Done::Status(self.hole_runs(extent, runs_max));
+                let done = Good::Done(Done::Status(self.hole_runs(extent, runs_max)));
                 let pulse = self.confirmation_for_read();
                 let primary = self.primary.as_mut().expect("a primary was asked");
-                primary.plain.push_back(Admitted { id, end, since, done, pulse });
+                primary.plain.push_back(Admitted { owner, end, since, done, pulse });
             }
             Request::Write { .. }
             | Request::WritePart { .. }
             | Request::WriteZeroes { .. }
             | Request::Trim { .. } => {
                 let primary = self.primary.as_mut().expect("a primary was asked");
-                primary.waiting.push_back(Waiting { id, request, since, merged: false });
-                self.admit_writes();
+                primary.waiting.push_back(Waiting { owner, origin, again, request, since, merged: false });
             }
         }
-        self.serve();
     }
 
     /// Give a refused request's buffer back and say why.
@@ -225,10 +246,15 @@ impl Core {
         for admitted in done {
             // Invariant: durable-before-done.
             assert!(admitted.end <= self.committed, "a write completes when its quorum has it");
-            if self.setup.baited(Bait::CompleteTwice) && admitted.end.0 % 16 == 0 {
-                self.complete(admitted.id, Ok(admitted.done.clone()));
+            #[cfg(feature = "bait")]
+            if self.setup.baited(Bait::CompleteTwice)
+                && admitted.end.0 % 16 == 0
+                && let Good::Done(done) = &admitted.done
+                && let Some(id) = self.client_of(admitted.owner)
+            {
+                self.complete(id, Ok(done.clone()));
             }
-            self.complete(admitted.id, Ok(admitted.done));
+            self.respond(admitted.owner, Ok(admitted.done));
         }
         self.serve_reads();
         self.drain_due();
@@ -243,10 +269,10 @@ impl Core {
             return;
         }
         let late = |since: Instant| since.after(patience) <= now;
-        let mut refused: Vec<RequestId> = Vec::new();
+        let mut refused: Vec<Owner> = Vec::new();
         for queue in [&mut primary.plain, &mut primary.firm] {
             while queue.front().is_some_and(|a| late(a.since)) {
-                refused.extend(queue.pop_front().map(|a| a.id));
+                refused.extend(queue.pop_front().map(|a| a.owner));
             }
         }
         let mut waiting = Vec::new();
@@ -264,7 +290,10 @@ impl Core {
             let read =
                 self.primary.as_mut().and_then(|p| p.reads.remove(&number)).expect("it was just there");
             self.unpin(read.pin);
-            refused.push(read.id);
+            if let Owner::Peer { .. } = read.owner {
+                read.buf.into_iter().for_each(|buf| self.release(buf));
+            }
+            refused.push(read.owner);
         }
         if refused.is_empty() && waiting.is_empty() {
             return;
@@ -272,20 +301,18 @@ impl Core {
         let present = 1 + self.lanes.values().filter(|lane| lane.voter && lane.counts()).count();
         let needed = crate::commit::copies_needed(self.setup.commit, self.setup.voters());
         self.notice(Notice::QuorumMissing { present, needed });
-        for id in refused {
-            self.complete(id, Err(Refusal::NoQuorum));
+        for owner in refused {
+            self.respond(owner, Err(Refusal::NoQuorum));
         }
         for waiting in waiting {
-            if waiting.merged
-                && let Request::Write { extent, .. } = &waiting.request
-            {
-                self.unhold(extent.start);
-            }
-            self.refuse(waiting.id, &waiting.request, Refusal::NoQuorum);
+            let owner = waiting.owner;
+            self.forget_waiting(waiting);
+            self.respond(owner, Err(Refusal::NoQuorum));
         }
     }
 
-    /// This reign is over: whatever is in flight is refused; what joined the log may yet take effect.
+    /// This reign is over. What our clients asked for goes to the next one, or is refused; peers ask it themselves.
+    /// What joined the log may yet take effect.
     pub(crate) fn abdicate(&mut self, refusal: Refusal) {
         let Some(primary) = self.primary.take() else { return };
         self.digests.wanted.clear();
@@ -293,31 +320,69 @@ impl Core {
             self.answer(question.id, Err("this replica is not the primary any more: ask again".into()));
         }
         for waiting in primary.waiting {
-            self.refuse(waiting.id, &waiting.request, refusal);
+            let owner = waiting.owner;
+            self.forget_waiting(waiting);
+            self.reign_over(owner, refusal);
+        }
+        for wish in primary.attaching {
+            self.reign_over(wish.owner, refusal);
         }
         for admitted in primary.plain.into_iter().chain(primary.firm) {
             if self.setup.baited(Bait::ForgetToAnswer) {
                 continue;
             }
-            self.complete(admitted.id, Err(refusal));
+            self.reign_over(admitted.owner, refusal);
         }
         for (number, read) in primary.reads {
             self.unpin(read.pin);
-            if read.progress == ReadProgress::UnderWay {
-                // The disk still writes into its buffer: it is completed when the disk is done.
-                self.orphans_push(number, read.id, refusal);
-            } else {
-                self.complete(read.id, Err(refusal));
+            match (read.progress, read.owner) {
+                // The disk still writes into its buffer: it goes on when the disk is done.
+                (ReadProgress::UnderWay, owner) => {
+                    self.orphan(number, owner);
+                    if let Owner::Ours { number } = owner {
+                        self.take_back(number, true);
+                    }
+                }
+                (ReadProgress::Waiting | ReadProgress::Filled, Owner::Peer { .. }) => {
+                    read.buf.into_iter().for_each(|buf| self.release(buf));
+                }
+                (ReadProgress::Waiting | ReadProgress::Filled, owner) => self.reign_over(owner, refusal),
             }
         }
-        for merging in primary.merges.into_values() {
-            self.unpin(merging.pin);
-            self.release(merging.over);
-            self.complete(merging.id, Err(refusal));
+        for (number, merging) in primary.merges {
+            let owner = merging.owner;
+            self.forget_merging(merging);
+            if let Owner::Ours { number: ours } = owner
+                && let Some((_, purpose)) = self
+                    .ops
+                    .iter_mut()
+                    .find(|(_, purpose)| matches!(purpose, Purpose::Merge { number: n } if *n == number))
+            {
+                *purpose = Purpose::PartSum { number: ours };
+                self.take_back(ours, true);
+            } else {
+                self.reign_over(owner, refusal);
+            }
+        }
+        for (_, parked) in primary.parked {
+            self.drop_parked(parked);
+        }
+        let links: Vec<_> = self.served.values().map(|served| served.link).collect();
+        for link in links {
+            self.disconnect(link);
         }
         let replicas: Vec<_> = self.lanes.keys().copied().collect();
         for replica in replicas {
             self.lane_superseded(replica);
+        }
+    }
+
+    pub(crate) fn reign_over(&mut self, owner: Owner, refusal: Refusal) {
+        match (owner, refusal) {
+            (Owner::Ours { number }, Refusal::NotPrimary) => self.take_back(number, false),
+            (Owner::Ours { .. }, _) => self.respond(owner, Err(refusal)),
+            // It hears that the connection is gone.
+            (Owner::Peer { .. }, _) => {}
         }
     }
 
@@ -326,22 +391,21 @@ impl Core {
             self.log.unpin(pin);
         }
     }
-
-    /// A disk operation of a reign that is over ended.
-    pub(crate) fn orphans_push(&mut self, number: u64, id: RequestId, refusal: Refusal) {
-        let op = self
-            .ops
-            .iter_mut()
-            .find(|(_, purpose)| matches!(purpose, Purpose::Read { number: n } if *n == number));
-        let (_, purpose) = op.expect("the disk is at it");
-        *purpose = Purpose::Orphan { id, refusal };
-    }
 }
 
 impl Primary {
     /// Flushes and FUA writes wait in the order of their frontiers.
     pub(crate) fn firm_push(&mut self, admitted: Admitted) {
-        let at = self.firm.iter().rposition(|other| other.end <= admitted.end).map_or(0, |at| at + 1);
-        self.firm.insert(at, admitted);
+        push(&mut self.firm, admitted);
     }
+
+    /// So do other writes: one that is asked again is behind newer ones.
+    pub(crate) fn plain_push(&mut self, admitted: Admitted) {
+        push(&mut self.plain, admitted);
+    }
+}
+
+fn push(queue: &mut VecDeque<Admitted>, admitted: Admitted) {
+    let at = queue.iter().rposition(|other| other.end <= admitted.end).map_or(0, |at| at + 1);
+    queue.insert(at, admitted);
 }

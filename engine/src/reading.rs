@@ -3,26 +3,31 @@
 
 use alloc::vec::Vec;
 
+use seawall_sender::time::Instant;
 use seawall_wal::names::Extent;
 
 use crate::bait::Bait;
 use crate::core::{Core, Purpose};
-use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Done, Refusal, RequestId};
+use crate::forward::{Good, Owner};
+use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Done, Refusal};
 use crate::notice::{AreaName, Notice};
 use crate::primary::{ReadProgress, Reading};
+use crate::served::filled;
 
 /// Reads of one thing before its mismatch is believed.
 const TRIES_MAX: u32 = 8;
 
 impl Core {
     /// A read comes: it will show the newest bytes admitted before it, or newer ones.
-    pub(crate) fn admit_read(&mut self, id: RequestId, extent: Extent, buf: Buf) {
+    pub(crate) fn admit_read(&mut self, owner: Owner, extent: Extent, buf: Option<Buf>, since: Instant) {
         let pulse = self.confirmation_for_read();
-        let (since, moves) = (self.now, self.mover.moves());
+        let moves = self.mover.moves();
         let located = self.locate(extent);
         let pin = self.pin_read(located.oldest);
         let progress = if located.is_hole() { ReadProgress::Filled } else { ReadProgress::Waiting };
-        let reading = Reading { id, extent, buf, located, pin, since, pulse, progress, tries: 0, moves };
+        let crcs = Vec::new();
+        let reading =
+            Reading { owner, extent, buf, crcs, located, pin, since, pulse, progress, tries: 0, moves };
         self.numbers += 1;
         let number = self.numbers;
         let primary = self.primary.as_mut().expect("a primary was asked");
@@ -50,7 +55,7 @@ impl Core {
         let (extent, buf) = (reading.extent, reading.buf);
         let located = reading.located.clone();
         let pieces = self.pieces(extent, &located);
-        let what = DiskOp::Read { pieces, into: Some(buf), blocks: extent.blocks };
+        let what = DiskOp::Read { pieces, into: buf, blocks: extent.blocks };
         self.disk(Purpose::Read { number }, what);
     }
 
@@ -83,7 +88,11 @@ impl Core {
             let reading = reading.expect("it was just there");
             self.unpin(reading.pin);
             let holes = reading.located.holes();
-            self.complete(reading.id, Ok(Done::Read { holes }));
+            let done = match reading.owner {
+                Owner::Ours { .. } => Good::Done(Done::Read { holes }),
+                Owner::Peer { .. } => filled(reading.buf, reading.crcs, holes),
+            };
+            self.respond(reading.owner, Ok(done));
         }
     }
 
@@ -100,10 +109,18 @@ impl Core {
                 let home = AreaName(Area::Home);
                 self.notice(Notice::ReadFailed { area: home, extent: reading.extent, errno: error.errno });
                 self.unpin(reading.pin);
-                self.complete(reading.id, Err(Refusal::Unreadable));
+                self.respond(reading.owner, Err(Refusal::Unreadable));
                 return;
             }
         };
+        if let (Owner::Peer { .. }, Ok(DiskDone::Read { buf, crcs })) = (reading.owner, result) {
+            // The driver brought the buffer.
+            if wrong.is_none() {
+                (reading.buf, reading.crcs) = (Some(buf), crcs);
+            } else {
+                self.release(buf);
+            }
+        }
         match wrong {
             None => {
                 reading.progress = ReadProgress::Filled;
@@ -125,7 +142,7 @@ impl Core {
             Some((area, extent)) => {
                 self.notice(Notice::Corrupt { area: AreaName(area), extent });
                 self.unpin(reading.pin);
-                self.complete(reading.id, Err(Refusal::Unreadable));
+                self.respond(reading.owner, Err(Refusal::Unreadable));
             }
         }
     }

@@ -9,6 +9,7 @@ use seawall_wal::names::{Epoch, Lsn};
 use seawall_wal::superblock::BaseState;
 
 use crate::core::{Core, Purpose, Told};
+use crate::forward::Owner;
 use crate::io::{Area, Command, DiskDone, DiskError, Input, OpId, Outbox, Output, Refusal};
 use crate::notice::Notice;
 use crate::opening::{Found, Next, Opening, note_restart};
@@ -102,6 +103,15 @@ impl Replica {
         }
     }
 
+    /// The newest attachment that it knows to be settled: what a client's connection is admitted with.
+    #[must_use]
+    pub fn attachment(&self) -> Lsn {
+        match &self.stage {
+            Stage::Unread(_) | Stage::Opening { .. } | Stage::Refused { .. } => Lsn::ZERO,
+            Stage::Open(core) => core.attachments.settled(),
+        }
+    }
+
     /// What it shows of itself.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -138,7 +148,7 @@ fn open(now: Instant, setup: Setup, found: Found, next_op: u64, out: &mut Outbox
 /// An input to a replica that does not take part.
 fn turn_away(input: Input, why: &str, out: &mut Outbox) {
     match input {
-        Input::Request { id, request } => {
+        Input::Request { id, request, .. } => {
             if let Some(buf) = request.brought() {
                 out.push(Output::Release(buf));
             }
@@ -195,7 +205,7 @@ impl Core {
         core::mem::swap(out, &mut self.out);
         self.now = self.now.max(now);
         match input {
-            Input::Request { id, request } => self.on_request(id, request),
+            Input::Request { id, knows, request } => self.on_request(id, knows, request),
             Input::DiskDone { op, result } => self.on_disk_done(op, result),
             Input::Connected { link, proven } => self.on_connected(link, proven),
             Input::Accepted { link, proven } => self.on_accepted(link, proven),
@@ -208,6 +218,8 @@ impl Core {
             },
             Input::Tick => self.on_tick(),
         }
+        self.hear_parked();
+        self.forward();
         self.make_space();
         self.feed_lanes();
         self.pulse();
@@ -224,6 +236,7 @@ impl Core {
         self.candidate_tick();
         self.follower_tick();
         self.refuse_impatient();
+        self.forward_tick();
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -235,12 +248,15 @@ impl Core {
         let feed = self.feed.as_ref().filter(|feed| feed.is_owed()).map(|feed| feed.heard.after(silence));
         let candidate = self.candidate.as_ref().and_then(crate::candidate::Candidate::deadline);
         let unknown = self.unknown_since().map(|since| since.after(silence));
-        [requests, feed, candidate, unknown, self.lanes_deadline()].into_iter().flatten().min()
+        let forwarder = self.forward_deadline();
+        [requests, feed, candidate, unknown, self.lanes_deadline(), forwarder].into_iter().flatten().min()
     }
 
     fn on_disk_done(&mut self, op: OpId, result: Result<DiskDone, DiskError>) {
         let purpose = self.ops.remove(&op).expect("a disk operation ends once");
-        if self.fault.is_some() && !matches!(purpose, Purpose::Orphan { .. }) {
+        let clients =
+            matches!(purpose, Purpose::Orphan { .. } | Purpose::PartSum { .. } | Purpose::Brought { .. });
+        if self.fault.is_some() && !clients {
             // Nothing that ends now is acknowledged; buffers go home.
             return self.drop_read(result);
         }
@@ -249,7 +265,10 @@ impl Core {
             Purpose::Append => self.on_appended(result),
             Purpose::LogFlush { to } => self.on_log_flushed(to, result),
             Purpose::Read { number } => self.on_read(number, result),
-            Purpose::Orphan { id, refusal } => self.complete(id, Err(refusal)),
+            Purpose::Orphan { owner: Owner::Peer { .. } } => self.drop_read(result),
+            Purpose::Orphan { owner: Owner::Ours { number } } => self.on_free(number, None),
+            Purpose::PartSum { number } => self.on_part_sum(number, result),
+            Purpose::Brought { number, holes } => self.on_brought(number, holes),
             Purpose::MergeBase { number } => self.on_merge_base(number, result),
             Purpose::Merge { number } => self.on_merged(number, result),
             Purpose::FeedRead { replica, session, first, records } => {
@@ -365,7 +384,7 @@ impl Core {
             lossy: superblock.lossy,
             restart_rule: self.restart_rule,
             fault: self.fault.clone(),
-            requests: self.primary.as_ref().map_or(0, crate::primary::Primary::requests),
+            requests: self.forwarder.requests(),
             boots: superblock.boots,
             peers: if self.primary.is_some() { self.peers() } else { Vec::new() },
         }

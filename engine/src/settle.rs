@@ -120,10 +120,13 @@ impl Core {
         let lsn = self.taken;
         let entry = self.log.entry(lsn).expect("records that are not home are in the log");
         self.taken = lsn.next();
+        if entry.kind == RecordKind::Attach {
+            self.attachments.on_settled(self.taken);
+        }
         match entry.kind {
             RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Padding => {}
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
         }
         self.recent.remove(entry.extent, lsn);
         entry.extent

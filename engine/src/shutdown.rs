@@ -5,6 +5,7 @@ use seawall_wal::superblock::CleanMark;
 use crate::core::{Core, Told};
 use crate::io::{Answered, CommandId, Refusal};
 use crate::notice::Notice;
+use crate::primary::Primary;
 use crate::scribe::Safety;
 
 impl Core {
@@ -28,10 +29,17 @@ impl Core {
         if self.drain.is_none() || self.draining {
             return;
         }
-        if self.primary.as_ref().is_some_and(|primary| primary.serving && primary.requests() > 0) {
+        let serving = |primary: &Primary| primary.serving;
+        let asked = self.primary.as_ref().is_some_and(|primary| primary.requests() > 0);
+        if self.primary.as_ref().is_some_and(serving) && (asked || !self.forwarder.is_empty()) {
             return;
         }
         self.abdicate(Refusal::ShuttingDown);
+        self.refuse_all_ours(Refusal::ShuttingDown);
+        if !self.forwarder.is_empty() {
+            // The disk is at their buffers.
+            return;
+        }
         if self.feed.is_some() {
             self.end_feed("this replica shuts down");
         }

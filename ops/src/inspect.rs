@@ -82,6 +82,7 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
         ),
         ("checkpoint", format!("{}, number {}", s.checkpoint, s.checkpoint_number)),
         ("settled", s.settled.to_string()),
+        ("attached", s.attached.to_string()),
         ("cut", cut),
         ("base", base),
         ("clean", clean),
@@ -170,11 +171,12 @@ fn show_record(found: &Found, out: &mut String) {
     let body = if found.body_ok { "" } else { ", BODY DOES NOT MATCH" };
     let _ = writeln!(
         out,
-        "{:>12}  {} {:?} {} at {}, durable before {}, generation {}{body}",
+        "{:>12}  {} {:?} {} of {} at {}, durable before {}, generation {}{body}",
         h.lsn,
         h.epoch,
         h.kind,
         h.extent,
+        h.origin,
         found.offset,
         found.trailer.durable_before,
         found.trailer.generation

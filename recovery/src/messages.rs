@@ -112,12 +112,14 @@ pub struct Begin {
     pub target: Lsn,
     /// Below here, records are durable on a commit quorum.
     pub settled: Lsn,
+    /// The newest settled attach record: what a replica that forgets its log could not know otherwise.
+    pub attached: Lsn,
 }
 
 impl Begin {
-    /// The message for a plan that was decided on `ours`.
+    /// The message for a plan that was decided on `ours`, with the newest settled attachment.
     #[must_use]
-    pub fn of(plan: BeginPlan, target: Lsn, ours: &Ours<'_>) -> Begin {
+    pub fn of(plan: BeginPlan, target: Lsn, attached: Lsn, ours: &Ours<'_>) -> Begin {
         let from = plan.feed_from();
         let lineage = lineage::below(ours.lineage, from);
         Begin {
@@ -128,6 +130,7 @@ impl Begin {
             lineage: lineage::newest(lineage).to_vec(),
             target,
             settled: ours.settled,
+            attached,
         }
     }
 }

@@ -301,7 +301,7 @@ proptest! {
 
         // And what the replica is told is what it needs to check it.
         let plan = decision.plan.begin().expect("nothing here is refused");
-        let begin = primary.with(|ours| Begin::of(plan, ours.log.end, ours));
+        let begin = primary.with(|ours| Begin::of(plan, ours.log.end, Lsn::ZERO, ours));
         let from = plan.feed_from();
         prop_assert_eq!(begin.chain, primary.log.chain(from));
         let before = Log { records: primary.log.records[..usize::try_from(from.0).unwrap()].to_vec(), start: 0 };

@@ -69,9 +69,9 @@ fn begin_and_begun_have_these_bytes() {
         lineage: vec![],
         target: Lsn(9),
         settled: Lsn(8),
+        attached: Lsn(4),
     };
-    let rest =
-        "efbeadde 0200000000000000 a100000000000000 0000000000000000 0900000000000000 0800000000000000";
+    let rest = "efbeadde 0200000000000000 a100000000000000 0000000000000000 0900000000000000 0800000000000000 0400000000000000";
     let check = |plan, hex: &str| check(&begin(plan), &format!("{hex}{rest}"));
     check(BeginPlan::Feed { from: Lsn(7) }, "00000000 0700000000000000");
     check(BeginPlan::Cut { to: Lsn(7) }, "01000000 0700000000000000");

@@ -32,7 +32,7 @@ const CHECKED_BYTES: usize = FRAME_BYTES - 4;
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)+) => {
         /// What a frame is. Codes are fixed for ever, in groups: greeting from 1, feed from 16, recovery from
-        /// 32, authority from 64.
+        /// 32, authority from 64, clients from 96.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u16)]
         pub enum Kind { $($(#[$doc])* $name = $code,)+ }
@@ -111,6 +111,10 @@ kinds! {
     Fetched = 68,
     /// There are no more.
     FetchEnd = 69,
+    /// A client's request, handed on to the primary, and what it writes as payload.
+    Forward = 96,
+    /// Its answer, and what it reads as payload.
+    Forwarded = 97,
 }
 
 impl Kind {
@@ -118,7 +122,7 @@ impl Kind {
     #[must_use]
     pub const fn may_carry_payload(self) -> bool {
         match self {
-            Kind::Append | Kind::Base | Kind::Fetched => true,
+            Kind::Append | Kind::Base | Kind::Fetched | Kind::Forward | Kind::Forwarded => true,
             Kind::Hello | Kind::Welcome | Kind::Farewell => false,
             Kind::Ack | Kind::Pulse | Kind::PulseAck => false,
             Kind::Greet | Kind::Facts | Kind::Begin | Kind::Begun | Kind::BaseAck | Kind::BaseDone => false,

@@ -134,7 +134,7 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
         kind @ Kind::Padding if !guard!("padding-never-travels", kind != Kind::Padding) => {
             return Err(Violation::KindNotSent { lsn, kind });
         }
-        Kind::EpochStart | Kind::Padding => 0,
+        Kind::EpochStart | Kind::Attach | Kind::Padding => 0,
     };
     match record.body.len() {
         found if guard!("body-of-its-extent", found == expected) => Ok(()),

@@ -125,11 +125,12 @@ fn kinds_keep_their_codes_and_only_some_have_a_payload() {
     let codes: Vec<u16> = Kind::ALL.iter().map(|kind| kind.code()).collect();
     assert_eq!(
         codes,
-        [1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 64, 65, 66, 67, 68, 69]
+        [1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 64, 65, 66, 67, 68, 69, 96, 97]
     );
     for kind in Kind::ALL.iter().copied() {
         assert_eq!(Kind::from_code(kind.code()), Ok(kind));
-        let allowed = matches!(kind, Kind::Append | Kind::Base | Kind::Fetched);
+        let allowed =
+            matches!(kind, Kind::Append | Kind::Base | Kind::Fetched | Kind::Forward | Kind::Forwarded);
         let expected = match allowed {
             true => Ok(Lengths { meta: 0, payload: 4096 }),
             false => Err(Violation::PayloadNotAllowed { kind, bytes: 4096 }),

@@ -5,7 +5,7 @@ use seawall_sender::codec::{self, CodecError};
 use seawall_sender::feed::{Ack, Append, Frontiers, Pulse, PulseAck};
 use seawall_sender::greeting::{Farewell, Hello, Mismatch, Parting, Welcome};
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 const ACK: Ack = Frontiers { received: Lsn(9), written: Lsn(8), durable: Lsn(7), home: Lsn(0x0605) };
@@ -78,6 +78,7 @@ fn an_append_is_a_frontier_and_a_record() {
         kind: Kind::Write,
         extent: Extent::new(100, 3),
         chain: Crc(0x1234),
+        origin: Origin::NONE,
         body: vec![Crc(1), Crc(2), Crc(3)],
     };
     let meta = Append::encode(Lsn(0x2726), &record);

@@ -8,7 +8,7 @@ use seawall_sender::sender::{APPEND_BYTES_MAX, Limits, Sender};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
 use seawall_wal::crc::crc32c;
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
@@ -34,9 +34,18 @@ fn log(records: u64) -> Vec<RecordHeader> {
         };
         let body = match kind {
             Kind::Write => vec![crc32c(&lsn.to_le_bytes()), Crc(1)],
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding => vec![],
+            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach | Kind::Padding => vec![],
         };
-        let record = RecordHeader { volume: VOLUME, epoch: reign, lsn: Lsn(lsn), kind, extent, chain, body };
+        let record = RecordHeader {
+            volume: VOLUME,
+            epoch: reign,
+            lsn: Lsn(lsn),
+            kind,
+            extent,
+            chain,
+            origin: Origin::NONE,
+            body,
+        };
         chain = record.digest();
         log.push(record);
     }

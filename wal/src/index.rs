@@ -3,10 +3,10 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::names::{Crc, Epoch, Extent, Lsn};
+use crate::names::{Crc, Epoch, Extent, Lsn, Origin};
 use crate::record::{Kind, RecordHeader};
 
-/// One record: 32 bytes.
+/// One record: 48 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     start: u64,
@@ -17,9 +17,10 @@ pub(crate) struct Row {
     /// Counts body checksums pushed before it, wrapping.
     body_at: u32,
     pub(crate) kind: Kind,
+    pub(crate) origin: Origin,
 }
 
-const _: () = assert!(size_of::<Row>() <= 32);
+const _: () = assert!(size_of::<Row>() <= 48);
 
 impl Row {
     pub(crate) fn extent(&self) -> Extent {
@@ -29,7 +30,7 @@ impl Row {
     pub(crate) fn body_blocks(&self) -> u32 {
         match self.kind {
             Kind::Write => self.blocks,
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding => 0,
+            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
         }
     }
 }
@@ -93,6 +94,7 @@ impl Index {
             digest,
             body_at: self.bodies_to,
             kind: header.kind,
+            origin: header.origin,
         });
         self.bodies.extend_from_slice(&header.body);
         self.bodies_to = self.bodies_to.wrapping_add(header.body_blocks());

@@ -15,7 +15,7 @@ use bincode::{Decode, Encode};
 
 use crate::geometry::Geometry;
 use crate::index::{Index, Row};
-use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, VolumeId};
+use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, VolumeId};
 use crate::record::{Kind, RecordHeader, Trailer};
 use crate::superblock::Cut;
 
@@ -55,6 +55,8 @@ pub struct Entry {
     pub offset: u64,
     /// Its digest.
     pub digest: Crc,
+    /// Which request wrote it.
+    pub origin: Origin,
 }
 
 impl Entry {
@@ -63,7 +65,7 @@ impl Entry {
     pub fn body_blocks(&self) -> u32 {
         match self.kind {
             Kind::Write => self.extent.blocks,
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding => 0,
+            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
         }
     }
 }
@@ -256,6 +258,7 @@ impl Log {
             extent: row.extent(),
             offset: self.offset(row),
             digest: row.digest,
+            origin: row.origin,
         })
     }
 
@@ -280,9 +283,10 @@ impl Log {
     /// The replicated header of the record at `lsn`, as it was pushed.
     #[must_use]
     pub fn header(&self, volume: VolumeId, lsn: Lsn) -> Option<RecordHeader> {
-        let Entry { epoch, kind, extent, .. } = self.entry(lsn)?;
+        let Entry { epoch, kind, extent, origin, .. } = self.entry(lsn)?;
         let chain = self.chain_at(lsn)?;
-        Some(RecordHeader { volume, epoch, lsn, kind, extent, chain, body: self.body_crcs(lsn).to_vec() })
+        let body = self.body_crcs(lsn).to_vec();
+        Some(RecordHeader { volume, epoch, lsn, kind, extent, chain, origin, body })
     }
 
     /// Give the next record its place.

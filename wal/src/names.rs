@@ -119,6 +119,26 @@ impl<C> Decode<C> for Epoch {
 impl_borrow_decode!(Lsn);
 impl_borrow_decode!(Epoch);
 
+/// Which request of a client wrote a record: so that one that is asked again can be told from a new one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Encode, Decode)]
+pub struct Origin {
+    /// The attachment in which it was asked, named by the position of its attach record.
+    pub incarnation: Lsn,
+    /// Counts the requests of that attachment.
+    pub number: u64,
+}
+
+impl Origin {
+    /// Of no client.
+    pub const NONE: Origin = Origin { incarnation: Lsn::ZERO, number: 0 };
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.incarnation, self.number)
+    }
+}
+
 impl Lsn {
     /// The first record of a volume.
     pub const ZERO: Lsn = Lsn(0);

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::crc::crc32c;
-use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 
 /// Bytes of an encoded header.
 pub const HEADER_BYTES: usize = 512;
@@ -19,10 +19,10 @@ pub const WIRE_BYTES_MAX: usize = FIXED_BYTES + 4 * BODY_BLOCKS_MAX as usize + 4
 
 /// The first bytes of every record: "SWLR".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"SWLR");
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Where the body checksums begin.
-const FIXED_BYTES: usize = 64;
+const FIXED_BYTES: usize = 80;
 const BODY_END: usize = FIXED_BYTES + 4 * BODY_BLOCKS_MAX as usize;
 const DIGEST_AT: usize = 492;
 const TRAILER_AT: usize = 496;
@@ -42,6 +42,8 @@ pub enum Kind {
     EpochStart = 4,
     /// The rest of the ring is not used. Local: not replicated, not counted, not part of the chain.
     Padding = 5,
+    /// A client's attachment begins: its position names the attachment, and fences the ones before.
+    Attach = 6,
 }
 
 impl Kind {
@@ -54,7 +56,7 @@ impl Kind {
     /// The kind of that code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Kind> {
-        [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding]
+        [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding, Kind::Attach]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -64,7 +66,7 @@ impl Kind {
     pub fn is_zero(self) -> bool {
         match self {
             Kind::WriteZeroes | Kind::Trim => true,
-            Kind::Write | Kind::EpochStart | Kind::Padding => false,
+            Kind::Write | Kind::EpochStart | Kind::Padding | Kind::Attach => false,
         }
     }
 }
@@ -93,6 +95,9 @@ pub struct RecordHeader {
     pub extent: Extent,
     /// The digest of the record before it; zero for the first. A padding has that of the record after it.
     pub chain: Crc,
+    /// Which request wrote it; of an attach record, the attachment that it replaces and the replica that asked for
+    /// it; of others, none.
+    pub origin: Origin,
     /// The checksum of each block of the body.
     pub body: Vec<Crc>,
 }
@@ -136,7 +141,7 @@ pub enum RecordError {
         /// How many bytes there are.
         bytes: usize,
     },
-    /// Kind, extent and number of body blocks don't go together.
+    /// Kind, extent, origin and number of body blocks don't go together.
     Shape {
         /// The kind.
         kind: Kind,
@@ -175,7 +180,8 @@ impl RecordHeader {
     #[must_use]
     pub fn padding(volume: VolumeId, epoch: Epoch, lsn: Lsn, chain: Crc, bytes: u64) -> RecordHeader {
         let extent = Extent::new(bytes, 0);
-        RecordHeader { volume, epoch, lsn, kind: Kind::Padding, extent, chain, body: Vec::new() }
+        let (kind, origin) = (Kind::Padding, Origin::NONE);
+        RecordHeader { volume, epoch, lsn, kind, extent, chain, origin, body: Vec::new() }
     }
 
     /// How many blocks its body has.
@@ -195,7 +201,7 @@ impl RecordHeader {
     pub fn disk_bytes(&self, unit_bytes: u32) -> u64 {
         match self.kind {
             Kind::Padding => self.extent.start,
-            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart => {
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => {
                 u64::from(unit_bytes) + u64::from(self.body_blocks()) * u64::from(BLOCK_BYTES)
             }
         }
@@ -215,7 +221,8 @@ impl RecordHeader {
     /// If kind, extent and body don't go together.
     #[must_use]
     pub fn encode(&self, durable_before: Lsn, generation: u32) -> Box<[u8; HEADER_BYTES]> {
-        check_shape(self.kind, self.extent, self.body_blocks()).expect("our own records are well formed");
+        check_shape(self.kind, self.extent, self.body_blocks(), self.origin)
+            .expect("our own records are well formed");
         let mut bytes = Box::new([0; HEADER_BYTES]);
         let end = self.put(&mut bytes[..]);
         let digest = crc32c(&bytes[..end]);
@@ -254,7 +261,8 @@ impl RecordHeader {
     /// If kind, extent and body don't go together.
     #[must_use]
     pub fn wire(&self) -> Vec<u8> {
-        check_shape(self.kind, self.extent, self.body_blocks()).expect("our own records are well formed");
+        check_shape(self.kind, self.extent, self.body_blocks(), self.origin)
+            .expect("our own records are well formed");
         let mut bytes = alloc::vec![0; FIXED_BYTES + 4 * self.body.len() + 4];
         let end = self.put(&mut bytes);
         let digest = crc32c(&bytes[..end]);
@@ -276,7 +284,7 @@ impl RecordHeader {
         }
         check_crc(bytes, end, end)?;
         match header.kind {
-            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart => Ok(header),
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => Ok(header),
             Kind::Padding => Err(RecordError::Shape { kind: Kind::Padding, blocks: 0, body: 0 }),
         }
     }
@@ -295,6 +303,8 @@ impl RecordHeader {
         put_u64(bytes, 48, self.extent.start);
         put_u32(bytes, 56, self.extent.blocks);
         put_u32(bytes, 60, self.chain.0);
+        put_u64(bytes, 64, self.origin.incarnation.0);
+        put_u64(bytes, 72, self.origin.number);
         let end = FIXED_BYTES + 4 * self.body.len();
         for (at, crc) in bytes[FIXED_BYTES..end].chunks_exact_mut(4).zip(&self.body) {
             at.copy_from_slice(&crc.0.to_le_bytes());
@@ -315,7 +325,11 @@ fn take(bytes: &[u8]) -> Result<(RecordHeader, usize), RecordError> {
     let kind = Kind::from_code(bytes[5]).ok_or(RecordError::UnknownKind { code: bytes[5] })?;
     let body_blocks = u32::from(u16::from_le_bytes([bytes[6], bytes[7]]));
     let extent = Extent::new(get_u64(bytes, 48), get_u32(bytes, 56));
-    check_shape(kind, extent, body_blocks)?;
+    if bytes.len() < FIXED_BYTES {
+        return Err(RecordError::Length { bytes: bytes.len() });
+    }
+    let origin = Origin { incarnation: Lsn(get_u64(bytes, 64)), number: get_u64(bytes, 72) };
+    check_shape(kind, extent, body_blocks, origin)?;
     let end = FIXED_BYTES + 4 * body_blocks as usize;
     if bytes.len() < end + 4 {
         return Err(RecordError::Length { bytes: bytes.len() });
@@ -331,6 +345,7 @@ fn take(bytes: &[u8]) -> Result<(RecordHeader, usize), RecordError> {
         kind,
         extent,
         chain: Crc(get_u32(bytes, 60)),
+        origin,
         body,
     };
     Ok((header, end))
@@ -342,14 +357,18 @@ fn check_crc(bytes: &[u8], end: usize, digest_at: usize) -> Result<(), RecordErr
     if stated == actual { Ok(()) } else { Err(RecordError::HeaderCrc { stated, actual }) }
 }
 
-fn check_shape(kind: Kind, extent: Extent, body: u32) -> Result<(), RecordError> {
+fn check_shape(kind: Kind, extent: Extent, body: u32, origin: Origin) -> Result<(), RecordError> {
     let Extent { start, blocks } = extent;
     let ends = start.checked_add(u64::from(blocks)).is_some();
     let good = match kind {
         Kind::Write => ends && 0 < blocks && blocks <= BODY_BLOCKS_MAX && body == blocks,
         Kind::WriteZeroes | Kind::Trim => ends && 0 < blocks && body == 0,
-        Kind::EpochStart => extent == Extent::default() && body == 0,
-        Kind::Padding => start > 0 && start.is_multiple_of(HEADER_BYTES as u64) && blocks == 0 && body == 0,
+        Kind::EpochStart => extent == Extent::default() && body == 0 && origin == Origin::NONE,
+        Kind::Attach => extent == Extent::default() && body == 0,
+        Kind::Padding => {
+            let whole = start > 0 && start.is_multiple_of(HEADER_BYTES as u64);
+            whole && blocks == 0 && body == 0 && origin == Origin::NONE
+        }
     };
     if good { Ok(()) } else { Err(RecordError::Shape { kind, blocks, body }) }
 }

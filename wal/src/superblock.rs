@@ -20,7 +20,7 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
@@ -126,6 +126,9 @@ pub struct Superblock {
     pub lossy: bool,
     /// Whether it acknowledged durable records only, when it ran last.
     pub ack_durable: bool,
+    /// The newest attach record among the settled ones when this was written; zero if there was none. An older
+    /// attachment is never heard again.
+    pub attached: Lsn,
 }
 
 impl Superblock {
@@ -158,6 +161,7 @@ impl Superblock {
             machine_boot: [0; 16],
             lossy: false,
             ack_durable: true,
+            attached: Lsn::ZERO,
         }
     }
 

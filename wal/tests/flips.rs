@@ -2,7 +2,7 @@
 
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 use seawall_wal::table::{Table, TableError, TableMark};
@@ -18,6 +18,7 @@ fn header(kind: Kind, extent: Extent, body: u32) -> RecordHeader {
         kind,
         extent,
         chain: Crc(0x1234),
+        origin: Origin::NONE,
         body: (0..body).map(Crc).collect(),
     }
 }
@@ -30,6 +31,7 @@ fn headers() -> Vec<RecordHeader> {
         header(Kind::WriteZeroes, Extent::new(1, 1000), 0),
         header(Kind::Trim, Extent::new(1, 1000), 0),
         header(Kind::EpochStart, Extent::default(), 0),
+        header(Kind::Attach, Extent::default(), 0),
         header(Kind::Padding, Extent::new(512, 0), 0),
     ]
 }
@@ -82,7 +84,7 @@ fn what_does_not_go_together_is_no_record() {
     let forge = |kind: Kind, start: u64, blocks: u32, body: u8| {
         let mut bytes = header(Kind::WriteZeroes, Extent::new(1, 1), 0).wire();
         let crcs = vec![0; 4 * usize::from(body)];
-        bytes.truncate(64);
+        bytes.truncate(80);
         bytes[5] = kind.code();
         bytes[6] = body;
         bytes[48..56].copy_from_slice(&start.to_le_bytes());

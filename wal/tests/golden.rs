@@ -6,7 +6,7 @@ use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
 use seawall_wal::log::Position;
-use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader, Trailer};
 use seawall_wal::superblock::{BaseState, CleanMark, Cut, Member, SlotState, Superblock};
 use seawall_wal::table::{Table, TableMark, mix};
@@ -45,6 +45,7 @@ fn write() -> RecordHeader {
         kind: Kind::Write,
         extent: Extent::new(0x4142, 2),
         chain: Crc(0x5152_5354),
+        origin: Origin { incarnation: Lsn(0x1f), number: 0xe1e2_e3e4_e5e6_e7e8 },
         body: vec![Crc(0x6162_6364), Crc(0x7172_7374)],
     }
 }
@@ -56,19 +57,20 @@ fn a_write_record() {
         &bytes[..],
         512,
         "
-0000 53 57 4c 52 01 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
+0000 53 57 4c 52 02 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
 0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
 0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
 0030 42 41 00 00 00 00 00 00 02 00 00 00 54 53 52 51
-0040 64 63 62 61 74 73 72 71 00 00 00 00 00 00 00 00
-01e0 00 00 00 00 00 00 00 00 00 00 00 00 cb 45 32 26
-01f0 2f 00 00 00 00 00 00 00 03 00 00 00 b2 6b 99 e8",
+0040 1f 00 00 00 00 00 00 00 e8 e7 e6 e5 e4 e3 e2 e1
+0050 64 63 62 61 74 73 72 71 00 00 00 00 00 00 00 00
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 36 66 35 09
+01f0 2f 00 00 00 00 00 00 00 03 00 00 00 6d 4a bc 59",
     );
     assert_eq!(
         RecordHeader::decode(&bytes),
         Ok((write(), Trailer { durable_before: Lsn(0x2f), generation: 3 }))
     );
-    assert_eq!(write().digest(), crc32c(&bytes[..72]));
+    assert_eq!(write().digest(), crc32c(&bytes[..88]));
 }
 
 #[test]
@@ -76,16 +78,17 @@ fn a_write_record_on_the_wire() {
     let bytes = write().wire();
     check(
         &bytes,
-        76,
+        92,
         "
-0000 53 57 4c 52 01 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
+0000 53 57 4c 52 02 01 02 00 a0 a1 a2 a3 a4 a5 a6 a7
 0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
 0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
 0030 42 41 00 00 00 00 00 00 02 00 00 00 54 53 52 51
-0040 64 63 62 61 74 73 72 71 cb 45 32 26",
+0040 1f 00 00 00 00 00 00 00 e8 e7 e6 e5 e4 e3 e2 e1
+0050 64 63 62 61 74 73 72 71 36 66 35 09",
     );
     assert_eq!(RecordHeader::from_wire(&bytes), Ok(write()));
-    assert_eq!(bytes[72..], write().digest().0.to_le_bytes());
+    assert_eq!(bytes[88..], write().digest().0.to_le_bytes());
 }
 
 #[test]
@@ -95,28 +98,54 @@ fn a_trim_record() {
         &trim.encode(Lsn(0), 0)[..],
         512,
         "
-0000 53 57 4c 52 01 03 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0000 53 57 4c 52 02 03 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
 0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
 0030 00 00 00 00 00 00 00 00 ff ff ff ff 54 53 52 51
-01e0 00 00 00 00 00 00 00 00 00 00 00 00 46 34 d0 9f
-01f0 00 00 00 00 00 00 00 00 00 00 00 00 5c f7 50 84",
+0040 1f 00 00 00 00 00 00 00 e8 e7 e6 e5 e4 e3 e2 e1
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 d3 75 4c 8d
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 8b ff 21 b3",
     );
 }
 
 #[test]
 fn an_epoch_start_record() {
-    let start = RecordHeader { kind: Kind::EpochStart, extent: Extent::default(), body: vec![], ..write() };
+    let start = RecordHeader {
+        kind: Kind::EpochStart,
+        extent: Extent::default(),
+        body: vec![],
+        origin: Origin::NONE,
+        ..write()
+    };
     check(
         &start.encode(Lsn(0), 0)[..],
         512,
         "
-0000 53 57 4c 52 01 04 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0000 53 57 4c 52 02 04 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
 0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
 0030 00 00 00 00 00 00 00 00 00 00 00 00 54 53 52 51
-01e0 00 00 00 00 00 00 00 00 00 00 00 00 3f d9 c3 61
-01f0 00 00 00 00 00 00 00 00 00 00 00 00 78 10 c5 b9",
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 30 52 5d 0f
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 59 56 46 e0",
+    );
+}
+
+#[test]
+fn an_attach_record() {
+    let origin = Origin { incarnation: Lsn(0x1f), number: 0x1112_1314_1516_1718 };
+    let attach =
+        RecordHeader { kind: Kind::Attach, extent: Extent::default(), body: vec![], origin, ..write() };
+    check(
+        &attach.encode(Lsn(0), 0)[..],
+        512,
+        "
+0000 53 57 4c 52 02 06 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 00 00 00 00 00 00 00 00 00 00 00 54 53 52 51
+0040 1f 00 00 00 00 00 00 00 18 17 16 15 14 13 12 11
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 d8 1d 13 e2
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 68 43 c9 43",
     );
 }
 
@@ -128,12 +157,12 @@ fn a_padding_record() {
         &padding.encode(Lsn(0x2f), 3)[..],
         512,
         "
-0000 53 57 4c 52 01 05 00 00 a0 a1 a2 a3 a4 a5 a6 a7
+0000 53 57 4c 52 02 05 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
 0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
 0030 00 26 00 00 00 00 00 00 00 00 00 00 54 53 52 51
-01e0 00 00 00 00 00 00 00 00 00 00 00 00 10 e0 45 c8
-01f0 2f 00 00 00 00 00 00 00 03 00 00 00 8a 37 c9 b3",
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 3c b7 17 4d
+01f0 2f 00 00 00 00 00 00 00 03 00 00 00 44 9b 1a 4c",
     );
 }
 
@@ -168,6 +197,7 @@ fn superblock() -> Superblock {
         machine_boot: [0xb0; 16],
         lossy: false,
         ack_durable: true,
+        attached: Lsn(0x2b),
     }
 }
 
@@ -178,8 +208,8 @@ fn a_superblock() {
         &bytes,
         4096,
         "
-0000 53 45 41 57 41 4c 4c 01 02 00 00 00 55 01 00 00
-0010 58 28 09 d7 00 00 00 00 00 00 00 00 00 00 00 00
+0000 53 45 41 57 41 4c 4c 01 03 00 00 00 5d 01 00 00
+0010 f1 96 20 e3 00 00 00 00 00 00 00 00 00 00 00 00
 0020 02 01 00 00 00 00 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0030 a8 a9 aa ab ac ad ae af 18 17 16 15 14 13 12 11
 0040 00 00 28 00 00 00 00 00 00 00 00 40 00 00 00 00
@@ -201,7 +231,7 @@ fn a_superblock() {
 0140 00 00 00 00 00 00 18 17 16 15 14 13 12 11 30 00
 0150 00 00 00 00 00 00 01 33 00 00 00 00 00 00 00 09
 0160 00 00 00 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0
-0170 b0 b0 b0 00 01 00 00 00 00 00 00 00 00 00 00 00",
+0170 b0 b0 b0 00 01 2b 00 00 00 00 00 00 00 00 00 00",
     );
     assert_eq!(Superblock::decode(&bytes), SlotState::Present(Box::new(superblock())));
 }

@@ -3,7 +3,7 @@
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::{Log, Position};
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::restart::{Damage, Restart, RestartRule, Restarted};
 use seawall_wal::scan::scan;
@@ -51,6 +51,7 @@ impl Image {
             kind,
             extent,
             chain: self.log.tail_chain(),
+            origin: Origin::NONE,
             body: blocks_of_body.iter().map(|block| crc32c(block)).collect(),
         };
         let trailer = self.log.trailer();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::{Geometry, LOG_BYTES_MIN};
 use seawall_wal::log::{Full, Log, Position, RESERVE_BYTES};
-use seawall_wal::names::{Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{BODY_BLOCKS_MAX, Kind, RecordHeader};
 use seawall_wal::restart::{Restart, RestartRule};
 use seawall_wal::scan::scan;
@@ -90,6 +90,7 @@ impl Rig {
             kind,
             extent: if kind == Kind::EpochStart { Extent::default() } else { Extent::new(salt, blocks) },
             chain: self.log.tail_chain(),
+            origin: Origin::NONE,
             body: bodies.iter().map(|block| crc32c(block)).collect(),
         };
         let before = self.log.clone();

@@ -68,6 +68,7 @@ pub(crate) fn buffers(what: &DiskOp) -> Vec<Buf> {
         DiskOp::Append { parts, .. } => parts.iter().filter_map(|part| part.body).collect(),
         DiskOp::Read { into, .. } => into.iter().copied().collect(),
         DiskOp::WriteHome { from, .. } => vec![*from],
+        DiskOp::Copy { from, to } => vec![*from, *to],
         DiskOp::Merge { base, over, zero_base, .. } => {
             if *zero_base {
                 vec![*over]
@@ -165,6 +166,13 @@ impl Jobs {
                 let (device, _) = self.disk.place(area);
                 let sync = Op::Sync { file: Rc::clone(device.descriptor()) };
                 self.push(job, sync, gear);
+            }
+            DiskOp::Copy { from, to } => {
+                copy(from, to, &gear.pool);
+                for buf in held {
+                    gear.pool.release(buf);
+                }
+                return Some(Finished { op, result: Ok(DiskDone::Done) });
             }
             DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {
                 let base = (!zero_base).then_some(base);
@@ -362,6 +370,13 @@ fn sum_up(buf: Buf, pieces: &[ReadPiece], pool: &Pool<Waiter>) -> Vec<seawall_wa
         pool.arena().change(pool.span(buf.part(block, 1)), |bytes| bytes.fill(0));
     }
     crcs
+}
+
+/// Copies as many blocks as both have.
+fn copy(from: Buf, to: Buf, pool: &Pool<Waiter>) {
+    assert!(from.blocks == to.blocks, "a copy fills its buffer");
+    let arena = pool.arena();
+    arena.change(pool.span(to), |to| arena.look(pool.span(from), |from| to.copy_from_slice(from)));
 }
 
 /// Fills what the named sectors of `over` leave with the bytes of `base`, or zeroes.

@@ -7,7 +7,7 @@ use seawall_engine::io::{AppendPart, Area, Buf, DiskDone, DiskError, DiskOp, OpI
 use seawall_wal::crc::ZERO_BLOCK;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::Label;
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 use super::device::{Device, DeviceError};
@@ -101,6 +101,7 @@ fn record(lsn: u64, chain: Crc, body: &[u8]) -> (RecordHeader, Box<[u8; 512]>) {
         kind: Kind::Write,
         extent: Extent::new(3, blocks),
         chain,
+        origin: Origin::NONE,
         body: body.chunks(4096).map(crc32c).collect(),
     };
     let encoded = header.encode(Lsn::ZERO, 0);

@@ -187,9 +187,9 @@ impl Loop {
     /// Tells the machines everything, and does what they want, until nothing is left.
     fn settle(&mut self) {
         loop {
-            while let Some((export, id, request)) = self.clients.wishes.requests.pop_front() {
+            while let Some((export, id, knows, request)) = self.clients.wishes.requests.pop_front() {
                 self.count_request(&request);
-                self.volumes[export.0 as usize].queue(id, request);
+                self.volumes[export.0 as usize].queue(id, knows, request);
             }
             for (index, volume) in (0u32..).zip(&mut self.volumes) {
                 while let Some(input) = volume.admit() {
@@ -251,7 +251,9 @@ impl Loop {
                 None => self.attaching.push((client, export)),
                 Some(attachment) => {
                     answered = true;
-                    self.clients.on_attached(client, export, attachment, clock::now(), &mut self.gear);
+                    let knows = self.volumes[export.0 as usize].replica.attachment();
+                    let now = clock::now();
+                    self.clients.on_attached(client, export, attachment, knows, now, &mut self.gear);
                 }
             }
         }

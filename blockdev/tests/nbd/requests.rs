@@ -304,7 +304,7 @@ fn the_largest_request_goes_through_whole() {
 
 #[test]
 fn a_refused_part_refuses_the_whole_and_is_answered_once() {
-    for refusal in [Refusal::NoQuorum, Refusal::Unreadable] {
+    for refusal in [Refusal::NoQuorum, Refusal::Unreadable, Refusal::InDoubt] {
         let mut rig = structured(LARGE);
         rig.holds.core = true;
         rig.feed(&request(READ, 0, 512 << 10).encode());

@@ -164,7 +164,7 @@ fn answers_that_the_driver_still_brings_after_the_end_are_released() {
 
 #[test]
 fn a_replica_that_can_not_serve_closes_without_an_answer() {
-    for refusal in [Refusal::NotPrimary, Refusal::Faulted] {
+    for refusal in [Refusal::NotPrimary, Refusal::Faulted, Refusal::Superseded] {
         let mut rig = rig();
         rig.holds.core = true;
         rig.feed(&[request(READ, 0, 512 << 10).encode(), request(FLUSH, 0, 0).encode()].concat());

@@ -5,7 +5,7 @@
 //! life then ends with each part of what it had not flushed, and with each record rotten in each way.
 
 use seawall_wal::log::{Log, Position};
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader, Trailer};
 use seawall_wal::restart::{Damage, Restart, RestartRule, Restarted};
 use seawall_wal::scan::{Found, Scanned};
@@ -102,6 +102,7 @@ fn header(log: &Log, reign: u64, kind: Kind) -> RecordHeader {
         kind,
         extent: if kind == Kind::EpochStart { Extent::default() } else { Extent::new(log.end().0, 1) },
         chain: log.tail_chain(),
+        origin: Origin::NONE,
         body: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 /// The volume.
@@ -49,6 +49,7 @@ fn make(history: &[u8]) -> RecordHeader {
         kind: if starts { Kind::EpochStart } else { Kind::WriteZeroes },
         extent: if starts { Extent::default() } else { Extent::new(before.len() as u64 % BLOCKS, 1) },
         chain: chain(before),
+        origin: Origin::NONE,
         body: Vec::new(),
     }
 }

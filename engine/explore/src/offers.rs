@@ -3,7 +3,7 @@
 
 use seawall_sender::receiver::Receiver;
 use seawall_sender::session_id::SessionId;
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 use crate::search::{Breach, Model, rule};
@@ -108,7 +108,7 @@ impl Room {
         let (blocks, bodies) = match kind {
             Kind::Write => (2, 2),
             Kind::WriteZeroes | Kind::Trim => (2, 0),
-            Kind::EpochStart | Kind::Padding => (0, 0),
+            Kind::EpochStart | Kind::Attach | Kind::Padding => (0, 0),
         };
         RecordHeader {
             volume: VOLUME,
@@ -117,6 +117,7 @@ impl Room {
             kind,
             extent: Extent::new(u64::from(blocks > 0), blocks),
             chain: self.tail,
+            origin: Origin::NONE,
             body: (0..bodies).map(Crc).collect(),
         }
     }

@@ -107,11 +107,15 @@ impl Arena {
             Bait::AcceptStaleSession | Bait::ReadUnconfirmed | Bait::ForgetToAnswer | Bait::ReleaseTwice => {
                 Arena::Split
             }
-            Bait::PromiseFalls | Bait::NeverYield | Bait::LineageBehind => Arena::SplitCrashes,
+            Bait::PromiseFalls | Bait::NeverYield | Bait::LineageBehind | Bait::AttachForgotten => {
+                Arena::SplitCrashes
+            }
             Bait::FetchBeforeCut => Arena::SplitSlow,
             Bait::FlushUnconfirmed => Arena::SplitWritten,
             Bait::ReignAgain | Bait::PromiseForgotten => Arena::Crashes,
-            Bait::AckWhatWasTold | Bait::ResumeUnasked | Bait::SkipRecord => Arena::Links,
+            Bait::AckWhatWasTold | Bait::ResumeUnasked | Bait::SkipRecord | Bait::ReplayUnchecked => {
+                Arena::Links
+            }
             Bait::BaseOverNewer | Bait::ReadUnpinned => Arena::Stalls,
             Bait::SkipBlock | Bait::RebuildingCounts | Bait::BaseWaitsForEver | Bait::AddressKeyed => {
                 Arena::Rebuild

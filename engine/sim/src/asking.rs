@@ -1,6 +1,7 @@
 //! The clients' hands: how a request comes to a node, and what follows it.
 
 use seawall_engine::io::{Input, Request as Ask, RequestId};
+use seawall_engine::replica::Replica;
 use seawall_wal::names::Epoch;
 
 use crate::client::Wish;
@@ -14,7 +15,7 @@ use crate::scenario::Outcome;
 use crate::sign::Sign;
 use crate::stamp::{blocks, fill_sector};
 use crate::tally::Fault;
-use crate::world::{Event, World};
+use crate::world::{Connection, Event, World};
 
 impl World {
     /// A client's hand asks for the next thing.
@@ -27,7 +28,9 @@ impl World {
         let hand = &mut self.hands[slot];
         if hand.busy {
             self.tally.fired(Fault::GaveUp, 1);
+            self.give_up(slot, asked);
         }
+        let hand = &mut self.hands[slot];
         hand.busy = asks;
         if !asks {
             return;
@@ -41,11 +44,37 @@ impl World {
         if let Some(patience) = self.profile.load.gives_up {
             self.queue.push(self.now.plus(patience), Event::Idle { slot, asked });
         }
-        // Some ask elsewhere although they know a primary.
-        let strays = prng.chance(20_000);
+        // Some go elsewhere although they are served well.
+        let strays = prng.chance(5_000);
         let elsewhere = prng.index(self.nodes.len());
         let node = if strays { elsewhere } else { hand.guess };
-        self.queue.push(self.now.plus(delay), Event::Request { node, slot, wish });
+        self.queue.push(self.now.plus(delay), Event::Request { node, slot, asked, wish });
+    }
+
+    /// A client closes the connection over which it waits for an answer.
+    fn give_up(&mut self, slot: usize, asked: u64) {
+        self.hands[slot].connection = None;
+        let waits = |request: &&Request| request.slot == slot && request.asked == asked;
+        let request = self.nodes.iter().flat_map(|node| node.requests.values()).find(waits).copied();
+        if let Some(stamp) = request.and_then(|request| request.wish.stamp()) {
+            self.hands[slot].doubts.push(stamp);
+        }
+    }
+
+    /// The connection over which a hand asks a node. A new one is let in when nothing of an old one is under way.
+    fn connection(&mut self, node: usize, slot: usize) -> Option<Connection> {
+        let here = &self.nodes[node];
+        let same = |known: &Connection| known.node == node && known.life == here.life;
+        if let Some(known) = self.hands[slot].connection.filter(same) {
+            return Some(known);
+        }
+        if here.requests.values().any(|request| request.slot == slot) {
+            return None;
+        }
+        let knows = here.replica.as_ref().map(Replica::attachment).unwrap_or_default();
+        let connection = Connection { node, life: here.life, knows };
+        self.hands[slot].connection = Some(connection);
+        Some(connection)
     }
 
     /// A client's hand is free again.
@@ -58,8 +87,17 @@ impl World {
     }
 
     /// A request arrives at a node.
-    pub(crate) fn on_request(&mut self, node: usize, slot: usize, wish: Wish) -> Result<(), Failure> {
-        let asked = self.hands[slot].asked;
+    pub(crate) fn on_request(
+        &mut self,
+        node: usize,
+        slot: usize,
+        asked: u64,
+        wish: Wish,
+    ) -> Result<(), Failure> {
+        if self.hands[slot].asked != asked {
+            // The client did not wait to be let in.
+            return Ok(());
+        }
         if let State::Down { .. } = self.nodes[node].state {
             self.tally.refused += 1;
             self.sign(node, Sign::Refused);
@@ -68,6 +106,10 @@ impl World {
             self.free(slot, asked, 20 * MILLIS);
             return Ok(());
         }
+        let Some(Connection { knows, .. }) = self.connection(node, slot) else {
+            self.queue.push(self.now.plus(5 * MILLIS), Event::Request { node, slot, asked, wish });
+            return Ok(());
+        };
         self.requests += 1;
         let id = RequestId(self.requests);
         let pool = &mut self.nodes[node].pool;
@@ -108,6 +150,6 @@ impl World {
         let epoch = here.replica.as_ref().map_or(Epoch::ZERO, |replica| replica.role().1);
         let request = Request { slot, asked, wish, began: self.turn, since: self.now, buf, epoch };
         here.requests.insert(id, request);
-        self.hear(node, Input::Request { id, request: ask })
+        self.hear(node, Input::Request { id, knows, request: ask })
     }
 }

@@ -36,6 +36,25 @@ pub(crate) enum Wish {
     Flush,
 }
 
+impl Wish {
+    /// What names it, if it changes anything.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Wish::Write { stamp, .. } | Wish::Zero { stamp, .. } => Some(*stamp),
+            Wish::Read(_) | Wish::Flush => None,
+        }
+    }
+
+    /// Where it changes anything.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Wish::Write { place, .. } => Some(*place),
+            Wish::Zero { extent, .. } => Some(Place::Blocks(*extent)),
+            Wish::Read(_) | Wish::Flush => None,
+        }
+    }
+}
+
 /// Who asks.
 #[derive(Debug)]
 pub(crate) struct Client {

@@ -251,6 +251,11 @@ impl Disk {
                 self.device_mut(*area).flush(Domain::of(*area), mark);
                 DiskDone::Done
             }
+            DiskOp::Copy { from, to } => {
+                let bytes = pool.bytes(*from).to_vec();
+                pool.bytes_mut(*to).copy_from_slice(&bytes);
+                DiskDone::Done
+            }
             DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {
                 let base = (!zero_base).then(|| pool.bytes(*base).to_vec());
                 DiskDone::Merged(areas::merged(base, pool.bytes_mut(*over), *first_sector, *sectors))
@@ -296,7 +301,9 @@ impl Disk {
             DiskOp::WriteHome { extent, from } => {
                 Some((Area::Home, extent.start * BLOCK as u64, pool.bytes(*from).to_vec(), false))
             }
-            DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => None,
+            DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => {
+                None
+            }
             DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => None,
         }
     }
@@ -355,6 +362,7 @@ pub(crate) fn buffers(what: &DiskOp) -> Vec<Buf> {
         DiskOp::Append { parts, .. } => parts.iter().filter_map(|part| part.body).collect(),
         DiskOp::Read { into, .. } => into.iter().copied().collect(),
         DiskOp::WriteHome { from, .. } => vec![*from],
+        DiskOp::Copy { from, to } => vec![*from, *to],
         DiskOp::Merge { base, over, zero_base: false, .. } => vec![*base, *over],
         DiskOp::Merge { over, zero_base: true, .. } => vec![*over],
         DiskOp::ReadMeta { .. } | DiskOp::WriteMeta { .. } | DiskOp::Scan { .. } => Vec::new(),
@@ -373,7 +381,7 @@ pub(crate) fn bytes_moved(what: &DiskOp) -> u64 {
         }
         DiskOp::Read { blocks: count, .. } => blocks(*count),
         DiskOp::WriteHome { extent, .. } => blocks(extent.blocks),
-        DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => 0,
+        DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => 0,
     }
 }
 
@@ -401,6 +409,7 @@ pub(crate) fn describe(what: &DiskOp) -> String {
         DiskOp::Discard { extent: which } => format!("discard {}", extent(which)),
         DiskOp::Flush { area } => format!("flush {area:?}"),
         DiskOp::Merge { first_sector, sectors, .. } => format!("merge sectors {first_sector}+{sectors}"),
+        DiskOp::Copy { from, .. } => format!("copy {} blocks", from.blocks),
     }
 }
 

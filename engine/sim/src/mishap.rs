@@ -54,7 +54,7 @@ fn target(what: &DiskOp, unit_bytes: u32) -> Option<(Area, u64, u64)> {
         DiskOp::WriteHome { extent, .. } => {
             Some((Area::Home, extent.start * BLOCK as u64, bytes_moved(what)))
         }
-        DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } => None,
+        DiskOp::Discard { .. } | DiskOp::Flush { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => None,
         DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => None,
     }
 }
@@ -138,7 +138,7 @@ impl World {
 
     /// What befalls an operation besides what chance had for it: how it ends, and after how many nanoseconds.
     pub(crate) fn befalls(&mut self, node: usize, what: &DiskOp, fate: Fate, latency: u64) -> (Fate, u64) {
-        if !self.chaos || matches!(what, DiskOp::Merge { .. }) {
+        if !self.chaos || matches!(what, DiskOp::Merge { .. } | DiskOp::Copy { .. }) {
             return (fate, latency);
         }
         let latency = match self.nodes[node].waiting.hang.take() {

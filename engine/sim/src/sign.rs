@@ -56,7 +56,7 @@ pub(crate) fn verb(what: &DiskOp) -> Option<(DiskVerb, Area)> {
         DiskOp::Read { pieces, .. } => pieces.first().map(|piece| (DiskVerb::Read, piece.area)),
         DiskOp::WriteHome { .. } => Some((DiskVerb::Write, Area::Home)),
         DiskOp::Flush { area } => Some((DiskVerb::Flush, *area)),
-        DiskOp::Discard { .. } | DiskOp::Merge { .. } => None,
+        DiskOp::Discard { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use seawall_engine::io::{Buf, Done, Input, OpId, Outbox, Output, Refusal, RequestId};
 use seawall_engine::notice::Notice;
+use seawall_engine::status::Role;
 
 use crate::client::Wish;
 use crate::clock::{MILLIS, SECOND};
@@ -17,6 +18,8 @@ use crate::sign::{DiskEnd, Sign, verb};
 use crate::tally::Fault;
 use crate::world::{Event, RECENT, World};
 
+/// A node that only hands requests on, where the one who answers counts.
+const NOBODY: usize = usize::MAX - 1;
 /// More steps than this within a millisecond are no progress.
 const STEPS_PER_MILLI_MAX: u32 = 20_000;
 
@@ -43,7 +46,7 @@ impl World {
         let here = &mut self.nodes[node];
         let replica = here.replica.as_ref().expect("a process that runs");
         let status = replica.status();
-        here.faulted = status.role == seawall_engine::status::Role::Faulted;
+        here.faulted = status.role == Role::Faulted;
         self.oracle.on_step(node, here.life, &status)?;
         if let Some(timeline) = &mut self.timeline {
             timeline.on_status(self.now, node, &status);
@@ -202,7 +205,7 @@ impl World {
                 (disk.write_errors, Some(Fault::WriteError))
             }
             D::Flush { .. } => (disk.flush_errors, Some(Fault::FlushError)),
-            D::Discard { .. } | D::Merge { .. } => (0, None),
+            D::Discard { .. } | D::Merge { .. } | D::Copy { .. } => (0, None),
         };
         let fate = match fault {
             Some(fault) if self.chaos && draw < chance => {
@@ -220,7 +223,7 @@ impl World {
             latency = faults.between(SECOND, 12 * SECOND);
             self.tally.fired(Fault::Stall, 1);
         }
-        if let D::Merge { .. } = what {
+        if let D::Merge { .. } | D::Copy { .. } = what {
             latency = 1_000;
         }
         let (fate, latency) = self.befalls(node, &what, fate, latency);
@@ -268,6 +271,7 @@ impl World {
         let pause = match &result {
             Ok(done) => {
                 self.on_done(node, &request, done)?;
+                self.on_told(node, &request);
                 let wait = self.now.since(request.since);
                 self.waits.iter_mut().for_each(|waits| waits.push(wait));
                 self.sign(node, if let Done::Read { .. } = done { Sign::Read } else { Sign::Wrote });
@@ -287,6 +291,8 @@ impl World {
     }
 
     fn on_done(&mut self, node: usize, request: &Request, done: &Done) -> Result<(), Failure> {
+        // Who hands on a request speaks for somebody else.
+        let reigns = self.status(node).is_some_and(|status| status.role == Role::Primary);
         let oracle = &mut self.oracle;
         match (request.wish, done) {
             (Wish::Read(extent), Done::Read { holes }) => {
@@ -300,11 +306,12 @@ impl World {
                 oracle.ledger.on_read(extent.start, seen, request.began, self.turn)
             }
             (Wish::Write { stamp, fua, place }, Done::Written) => {
+                let speaker = if reigns { node } else { NOBODY };
                 self.tally.written += 1;
                 self.served_last = self.now;
                 oracle
                     .copies
-                    .check_done(node, stamp, fua, self.turn)
+                    .check_done(speaker, stamp, fua, self.turn)
                     .map_err(|failure| locate(failure, node, place))?;
                 oracle.ledger.on_write_ended(stamp, self.turn)
             }
@@ -313,7 +320,8 @@ impl World {
                 self.served_last = self.now;
                 oracle.ledger.on_write_ended(stamp, self.turn)
             }
-            (Wish::Flush, Done::Flushed) => oracle.copies.check_flushed(node, request.began),
+            (Wish::Flush, Done::Flushed) if reigns => oracle.copies.check_flushed(node, request.began),
+            (Wish::Flush, Done::Flushed) => oracle.copies.check_flushed(usize::MAX, request.began),
             (wish, done) => {
                 let detail = format!("node {node} answers {wish:?} with {}", short_done(done));
                 Err(Failure::new("completion-exactly-once", detail))
@@ -330,14 +338,25 @@ impl World {
     ) -> Result<(), Failure> {
         self.tally.refused += 1;
         self.sign(node, Sign::Refused);
-        if refusal == Refusal::Unreadable && !self.atlas.is_harmed(node) && self.nodes[node].read_errors == 0
-        {
+        // It may be told by the primary, of its own disk.
+        let harmed = |node: usize| self.atlas.is_harmed(node) || self.nodes[node].read_errors > 0;
+        if refusal == Refusal::Unreadable && !(0..self.nodes.len()).any(harmed) {
             let detail =
                 format!("node {node} can't read for {:?}, and its disk is as it wrote it", request.wish);
             return Err(Failure::new("damage-is-real", detail));
         }
-        if refusal == Refusal::NotPrimary {
-            self.hands[request.slot].guess = self.chances.client.index(self.nodes.len());
+        let hand = &mut self.hands[request.slot];
+        match refusal {
+            Refusal::Superseded => hand.guess = self.abode,
+            Refusal::NotPrimary | Refusal::NoQuorum | Refusal::Faulted | Refusal::ShuttingDown => {
+                hand.guess = self.chances.client.index(self.nodes.len());
+            }
+            Refusal::Unreadable | Refusal::InDoubt => {}
+        }
+        // An error is told over a connection that stays.
+        let stays = matches!(refusal, Refusal::NoQuorum | Refusal::Unreadable | Refusal::InDoubt);
+        if !stays && hand.asked == request.asked {
+            hand.connection = None;
         }
         // What is refused in the step that hears of it was not begun.
         let void = at_once && refusal == Refusal::NotPrimary;
@@ -345,8 +364,22 @@ impl World {
         Ok(())
     }
 
+    /// A client hears that its write is done: what it gave up before that never lands any more.
+    fn on_told(&mut self, node: usize, request: &Request) {
+        let hand = &mut self.hands[request.slot];
+        let Some(place) = request.wish.place().filter(|_| hand.asked == request.asked) else { return };
+        self.abode = node;
+        for stamp in core::mem::take(&mut hand.doubts) {
+            self.oracle.ledger.on_fenced(stamp, place, self.turn);
+        }
+    }
+
     /// A request ended without a good answer.
     pub(crate) fn settle(&mut self, request: &Request, void: bool) {
+        let hand = &mut self.hands[request.slot];
+        if let Some(stamp) = request.wish.stamp().filter(|_| !void && hand.asked == request.asked) {
+            hand.doubts.push(stamp);
+        }
         let ledger = &mut self.oracle.ledger;
         match request.wish {
             Wish::Read(_) => ledger.on_read_void(request.began),

@@ -250,7 +250,7 @@ impl World {
         let slot = story.first_slot + story.asked.len();
         story.asked.push(Asked { line, question, stamp, outcome: Outcome::Waits });
         self.hands.push(Hand::default());
-        self.queue.push(self.now.plus(1_000), world::Event::Request { node, slot, wish });
+        self.queue.push(self.now.plus(1_000), world::Event::Request { node, slot, asked: 0, wish });
         Ok(())
     }
 

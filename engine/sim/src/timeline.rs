@@ -146,5 +146,6 @@ fn is_daily(kind: Kind) -> bool {
         Kind::Farewell | Kind::Greet | Kind::Facts | Kind::Begin | Kind::Begun | Kind::BaseDone => false,
         Kind::DigestAsk | Kind::Digest | Kind::Refuse => false,
         Kind::Ask | Kind::Promise | Kind::Denied | Kind::Fetch | Kind::FetchEnd => false,
+        Kind::Forward | Kind::Forwarded => false,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use seawall_engine::io::{Answer, Area, Command, CommandId, Input, LinkId, OpId};
 use seawall_engine::notice::Notice;
 use seawall_sender::greeting::Proven;
-use seawall_wal::names::VolumeId;
+use seawall_wal::names::{Lsn, VolumeId};
 
 use crate::atlas::Atlas;
 use crate::birth::{self, formatted};
@@ -25,6 +25,7 @@ use crate::profile::Profile;
 use crate::queue::Queue;
 use crate::scenario::DiskVerb;
 use crate::sign::{DiskEnd, Sign, verb};
+use crate::stamp::Stamp;
 use crate::story::Story;
 use crate::tally::Tally;
 use crate::timeline::Timeline;
@@ -69,6 +70,8 @@ pub(crate) enum Event {
         node: usize,
         /// From which hand.
         slot: usize,
+        /// The hand's count of requests.
+        asked: u64,
         /// What.
         wish: Wish,
     },
@@ -78,15 +81,30 @@ pub(crate) enum Event {
     Watch,
 }
 
+/// A connection of a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Connection {
+    /// To that node.
+    pub(crate) node: usize,
+    /// In that life of it.
+    pub(crate) life: u32,
+    /// The newest attachment that it knew when it let the client in.
+    pub(crate) knows: Lsn,
+}
+
 /// A client's hand: one request at a time.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Hand {
     /// Requests so far.
     pub(crate) asked: u64,
     /// Whether one is under way.
     pub(crate) busy: bool,
-    /// Who it takes for the primary.
+    /// Which node it goes to.
     pub(crate) guess: usize,
+    /// Its connection, while that is good.
+    pub(crate) connection: Option<Connection>,
+    /// Writes that it gave up, or of whose end it never heard, since the last one that it was told is done.
+    pub(crate) doubts: Vec<Stamp>,
 }
 
 /// Streams of chance, one per concern.
@@ -120,6 +138,8 @@ pub(crate) struct World {
     pub(crate) directory: Directory,
     pub(crate) client: Client,
     pub(crate) hands: Vec<Hand>,
+    /// Where clients were last told that a write is done.
+    pub(crate) abode: usize,
     pub(crate) requests: u64,
     pub(crate) commands: u64,
     pub(crate) chaos: bool,
@@ -203,6 +223,7 @@ impl World {
             directory: Directory::new(profile.replicas),
             client: Client::new(profile.load, profile.geometry.volume_blocks),
             hands: vec![Hand::default(); profile.load.outstanding],
+            abode: 0,
             requests: 0,
             commands: 0,
             chaos: true,
@@ -299,7 +320,7 @@ impl World {
                 self.on_idle(slot, asked);
                 Ok(())
             }
-            Event::Request { node, slot, wish } => self.on_request(node, slot, wish),
+            Event::Request { node, slot, asked, wish } => self.on_request(node, slot, asked, wish),
             Event::Mend(mend) => self.on_mend(mend),
             Event::Watch => self.on_watch(),
         }

@@ -142,5 +142,7 @@ baits! {
     a_block_that_a_rebuild_skips_is_caught: SkipBlock by ["in-sync-means-equal", "one-history", "damage-is-mended"];
     a_digest_that_waits_for_itself_is_caught: DigestAtEnd by ["it-comes-back", "sessions-end-or-progress"];
     a_peer_that_is_known_by_its_address_is_caught: AddressKeyed by ["in-sync-means-equal", "one-history", "damage-is-mended"];
+    a_replay_that_is_written_again_is_caught: ReplayUnchecked by ["request-lands-once"];
+    a_forgotten_attachment_is_caught: AttachForgotten by ["newest-attachment-writes", "one-history"];
     a_feed_that_goes_on_without_a_handshake_is_caught: ResumeUnasked by ["one-history", "log-is-dense"];
 }

@@ -114,7 +114,7 @@ fn check_decision(ours: &Ours<'_>, theirs: &Facts, trust: Trust) {
         }
         Plan::Refuse { .. } => unreachable!("what is refused does not begin"),
     }
-    let begin = Begin::of(plan, ours.log.end, ours);
+    let begin = Begin::of(plan, ours.log.end, ours.settled, ours);
     assert_eq!(begin.lineage, below(ours.lineage, from));
     assert_eq!(begin.epoch_before, row_before(ours.lineage, from).epoch);
 }

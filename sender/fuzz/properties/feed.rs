@@ -6,7 +6,7 @@ use seawall_sender::receiver::Receiver;
 use seawall_sender::sender::{APPEND_BYTES_MAX, Limits, Sender, State};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{COUNT_MAX, Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{COUNT_MAX, Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 use crate::script::Script;
@@ -36,7 +36,8 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             return;
         }
         let wrong = script.byte();
-        let kinds = [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding];
+        let kinds =
+            [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding, Kind::Attach];
         let kind = kinds[usize::from(script.byte()) % kinds.len()];
         let blocks = u32::from(script.byte() % 8);
         let body = if kind == Kind::Write { vec![Crc(1); blocks as usize] } else { Vec::new() };
@@ -45,20 +46,21 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             volume: if wrong == 1 { VolumeId([8; 16]) } else { VOLUME },
             epoch: match kind {
                 Kind::EpochStart => epoch(last.counter.wrapping_add(u64::from(script.byte() % 3))),
-                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding if wrong == 2 => {
+                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Attach | Kind::Padding if wrong == 2 => {
                     epoch(script.number())
                 }
-                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding => last,
+                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Attach | Kind::Padding => last,
             },
             lsn: if wrong == 3 { Lsn(script.number()) } else { next },
             kind,
             extent: match kind {
-                Kind::EpochStart => Extent::default(),
+                Kind::EpochStart | Kind::Attach => Extent::default(),
                 Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding => {
                     Extent::new(script.number(), blocks)
                 }
             },
             chain: if wrong == 4 { Crc(77) } else { chain },
+            origin: Origin::NONE,
             body,
         };
         let mut came = record.body.clone();

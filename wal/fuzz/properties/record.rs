@@ -26,7 +26,7 @@ fn check_disk(bytes: &[u8; HEADER_BYTES]) {
     let wire = header.wire();
     match header.kind {
         Kind::Padding => assert!(RecordHeader::from_wire(&wire).is_err(), "a padding does not travel"),
-        Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart => {
+        Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => {
             assert_eq!(RecordHeader::from_wire(&wire), Ok(header));
         }
     }
@@ -48,7 +48,7 @@ fn check_header(header: &RecordHeader) {
 }
 
 fn body_end(bytes: &[u8]) -> usize {
-    64 + 4 * usize::from(u16::from_le_bytes([bytes[6], bytes[7]]))
+    80 + 4 * usize::from(u16::from_le_bytes([bytes[6], bytes[7]]))
 }
 
 fn put_crc(bytes: &mut [u8], from: usize, to: usize, at: usize) {
@@ -58,8 +58,8 @@ fn put_crc(bytes: &mut [u8], from: usize, to: usize, at: usize) {
 
 fn sealed(mut head: [u8; HEADER_BYTES]) -> [u8; HEADER_BYTES] {
     head[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    head[4] = 1;
-    let end = body_end(&head).min(448);
+    head[4] = 2;
+    let end = body_end(&head).min(464);
     put_crc(&mut head, 0, end, DIGEST_AT);
     put_crc(&mut head, DIGEST_AT, TRAILER_CRC_AT, TRAILER_CRC_AT);
     head
@@ -67,11 +67,11 @@ fn sealed(mut head: [u8; HEADER_BYTES]) -> [u8; HEADER_BYTES] {
 
 fn sealed_wire(input: &[u8]) -> Vec<u8> {
     let mut bytes = input.to_vec();
-    if bytes.len() < 68 {
+    if bytes.len() < 84 {
         return bytes;
     }
     bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    bytes[4] = 1;
+    bytes[4] = 2;
     bytes.truncate(body_end(&bytes) + 4);
     let end = bytes.len() - 4;
     put_crc(&mut bytes, 0, end, end);

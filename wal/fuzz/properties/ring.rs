@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::{Log, Position};
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, ReplicaId, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{BODY_BLOCKS_MAX, HEADER_BYTES, Kind, MAGIC, RecordHeader};
 use seawall_wal::restart::{Damage, Restart, RestartRule, Restarted};
 use seawall_wal::scan::{RECORD_BYTES_MAX, Scanned, scan};
@@ -95,6 +95,7 @@ impl World {
             kind,
             extent,
             chain: self.log.tail_chain(),
+            origin: Origin::NONE,
             body: body.iter().map(|block| crc_of_block(block)).collect(),
         };
         let trailer = self.log.trailer();

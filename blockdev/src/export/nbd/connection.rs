@@ -362,9 +362,9 @@ impl Connection {
         // A client retries what a closed connection left unanswered, elsewhere if need be; an error it would hand
         // on to its file system. So these are never answered: the volume is whole elsewhere.
         match result {
-            Err(Refusal::NotPrimary | Refusal::Faulted) => self.close(out),
+            Err(Refusal::NotPrimary | Refusal::Faulted | Refusal::Superseded) => self.close(out),
             Err(Refusal::ShuttingDown) => self.stop(out),
-            Err(Refusal::NoQuorum | Refusal::Unreadable) | Ok(_) => {}
+            Err(Refusal::NoQuorum | Refusal::Unreadable | Refusal::InDoubt) | Ok(_) => {}
         }
         if let Some(ended) = self.client.on_completed(part, result, out) {
             self.on_ended(now, ended, out);
@@ -388,11 +388,14 @@ impl Connection {
             (Ok(Harvest::Status(runs)), _) => (reply::status(cookie, &runs), Vec::new()),
             (Ok(Harvest::Read(_)), _) => unreachable!("only a read harvests data"),
             (Ok(Harvest::Written | Harvest::Flushed), _) => (reply::success(cookie), Vec::new()),
-            (Err(Refusal::NotPrimary | Refusal::Faulted | Refusal::ShuttingDown), _) => {
+            (
+                Err(Refusal::NotPrimary | Refusal::Faulted | Refusal::ShuttingDown | Refusal::Superseded),
+                _,
+            ) => {
                 self.outlet.forget(memory);
                 return;
             }
-            (Err(refusal @ (Refusal::NoQuorum | Refusal::Unreadable)), _) => {
+            (Err(refusal @ (Refusal::NoQuorum | Refusal::Unreadable | Refusal::InDoubt)), _) => {
                 (reply::error(structured, cookie, Errno::Io, explain(refusal)), Vec::new())
             }
         };
@@ -482,5 +485,7 @@ fn explain(refusal: Refusal) -> &'static str {
         Refusal::Unreadable => "the bytes could not be read, or are damaged, on this replica",
         Refusal::Faulted => "a device of this replica failed",
         Refusal::ShuttingDown => "the server is shutting down",
+        Refusal::Superseded => "clients attached through another node since",
+        Refusal::InDoubt => "the primary was lost, and it is not known whether this took effect",
     }
 }

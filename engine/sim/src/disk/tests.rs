@@ -3,7 +3,7 @@ use crate::disk::damage::Rot;
 use crate::prng::Stream;
 use seawall_engine::io::{AppendPart, Payload};
 use seawall_wal::crc::ZERO_BLOCK;
-use seawall_wal::names::{Crc, Epoch, Lsn, VolumeId};
+use seawall_wal::names::{Crc, Epoch, Lsn, Origin, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
 fn disk(unit_bytes: u32) -> Disk {
@@ -20,6 +20,7 @@ fn part(lsn: u64, payload: &Payload) -> AppendPart {
         kind: Kind::Write,
         extent: Extent::new(lsn, payload.buf.blocks),
         chain: Crc(0),
+        origin: Origin::NONE,
         body: payload.crcs.clone(),
     };
     AppendPart { header: header.encode(Lsn::ZERO, 0), body: Some(payload.buf) }

@@ -75,7 +75,7 @@ fn sum(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use seawall_wal::names::{Epoch, Extent, ReplicaId};
+    use seawall_wal::names::{Epoch, Extent, Origin, ReplicaId};
     use seawall_wal::record::Kind;
 
     use super::*;
@@ -89,6 +89,7 @@ mod tests {
             kind: Kind::Write,
             extent: Extent::new(3, 1),
             chain: Crc(9),
+            origin: Origin::NONE,
             body: bytes.chunks_exact(BLOCK).map(crc32c).collect(),
         }
     }

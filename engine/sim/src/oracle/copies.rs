@@ -42,7 +42,7 @@ pub(crate) struct Copies {
     unflushed: Vec<Vec<Unflushed>>,
     /// For each flush of a log in flight: how many records it covers.
     flushes: BTreeMap<(usize, OpId), usize>,
-    /// Writes that completed before they were durable on a quorum, when, and at which primary.
+    /// Writes that completed before they were durable on a quorum, when, and which primary said so itself.
     owed: Vec<(Stamp, Turn, usize)>,
 }
 
@@ -106,7 +106,7 @@ impl Copies {
             | DiskOp::ReadMeta { .. }
             | DiskOp::WriteMeta { .. }
             | DiskOp::Scan { .. } => {}
-            DiskOp::Read { .. } | DiskOp::Discard { .. } | DiskOp::Merge { .. } => {}
+            DiskOp::Read { .. } | DiskOp::Discard { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => {}
         }
         Ok(())
     }

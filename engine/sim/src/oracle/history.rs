@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seawall_engine::io::{AppendPart, Area};
 use seawall_wal::crc::ZERO_BLOCK;
-use seawall_wal::names::{Crc, Epoch, Lsn};
+use seawall_wal::names::{Crc, Epoch, Lsn, Origin};
 use seawall_wal::record::{HEADER_BYTES, Kind, RecordHeader};
 
 use crate::disk::Disk;
@@ -26,6 +26,10 @@ pub(crate) struct History {
     starts: BTreeMap<Epoch, (Lsn, Crc)>,
     /// Where each reign begins, by its epoch.
     reigns: BTreeMap<Epoch, Lsn>,
+    /// Which request each committed record is of, up to `origins_to`; and the newest attachment there.
+    origins: BTreeMap<Origin, Lsn>,
+    origins_to: Lsn,
+    attached: Lsn,
     forked: bool,
     judged: Vec<Lsn>,
     /// Positions that at least two replicas committed.
@@ -43,6 +47,9 @@ impl History {
             names: BTreeMap::new(),
             reigns: BTreeMap::new(),
             starts: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            origins_to: Lsn::ZERO,
+            attached: Lsn::ZERO,
             forked: false,
             judged: vec![Lsn::ZERO; replicas],
             witnessed: 0,
@@ -242,6 +249,33 @@ impl History {
             }
         }
         self.judged[node] = committed;
+        self.check_origins()
+    }
+
+    /// Invariants: request-lands-once, newest-attachment-writes. In what was committed a request is there once, and
+    /// under the attachment that was the newest.
+    fn check_origins(&mut self) -> Result<(), Failure> {
+        while let Some((digest, _)) = self.committed.get(&self.origins_to).filter(|_| !self.forked) {
+            let lsn = self.origins_to;
+            self.origins_to = lsn.next();
+            let Some(RecordHeader { kind, origin, .. }) = self.records.get(&(lsn, *digest)) else { continue };
+            let writes =
+                matches!(kind, Kind::Write | Kind::WriteZeroes | Kind::Trim) && *origin != Origin::NONE;
+            if *kind == Kind::Attach {
+                self.attached = lsn;
+            }
+            if writes && origin.incarnation != self.attached {
+                let detail = format!(
+                    "record {lsn} is request {origin}, and the newest attachment before it is {}",
+                    self.attached
+                );
+                return Err(Failure::new("newest-attachment-writes", detail));
+            }
+            if writes && let Some(first) = self.origins.insert(*origin, lsn) {
+                let detail = format!("request {origin} is record {first} and record {lsn}");
+                return Err(Failure::new("request-lands-once", detail));
+            }
+        }
         Ok(())
     }
 
@@ -298,7 +332,8 @@ mod tests {
 
     fn record(epoch: Epoch, lsn: u64, kind: Kind, chain: Crc) -> RecordHeader {
         let extent = Extent::new(0, u32::from(kind == Kind::WriteZeroes));
-        RecordHeader { volume: VOLUME, epoch, lsn: Lsn(lsn), kind, extent, chain, body: Vec::new() }
+        let origin = Origin::NONE;
+        RecordHeader { volume: VOLUME, epoch, lsn: Lsn(lsn), kind, extent, chain, origin, body: Vec::new() }
     }
 
     fn parts(records: &[RecordHeader]) -> Vec<AppendPart> {

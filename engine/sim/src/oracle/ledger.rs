@@ -39,6 +39,8 @@ pub(crate) enum Place {
 pub(crate) struct Ledger {
     registers: Vec<Register>,
     writes: BTreeMap<Stamp, Place>,
+    /// Those whose end nobody will hear of.
+    doubtful: BTreeMap<Stamp, Place>,
     reading: BTreeSet<Turn>,
     /// What was overwritten may come back, so nothing is forgotten.
     keeps: bool,
@@ -53,6 +55,7 @@ impl Ledger {
         Ledger {
             registers: vec![Register::new(); registers],
             writes: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             reading: BTreeSet::new(),
             keeps,
             forked: false,
@@ -97,7 +100,21 @@ impl Ledger {
 
     /// Nobody will hear any more how a write ended.
     pub(crate) fn on_write_in_doubt(&mut self, stamp: Stamp) {
-        self.writes.remove(&stamp);
+        if let Some(place) = self.writes.remove(&stamp) {
+            self.doubtful.insert(stamp, place);
+        }
+    }
+
+    /// A client gave up a write, or never heard of its end, and has now been told that a later one, to `place`, is
+    /// done: the earlier one has landed by now, or never will.
+    pub(crate) fn on_fenced(&mut self, stamp: Stamp, place: Place, now: Turn) {
+        let Some(first) = self.doubtful.get(&stamp).or_else(|| self.writes.get(&stamp)).copied() else {
+            return;
+        };
+        let anew: BTreeSet<usize> = indexes(place).collect();
+        for index in indexes(first) {
+            self.registers[index].on_fenced(stamp, now, anew.contains(&index));
+        }
     }
 
     /// A read begins.
@@ -167,6 +184,7 @@ impl Ledger {
                 format!("must be both older and newer than write {}", other.0)
             }
             Unexplained::NoZero => "are zeroes that no write explains".to_owned(),
+            Unexplained::Buried => "was given up by a client that has written there anew since".to_owned(),
         };
         let values: Vec<String> = self.registers[index].values().iter().map(ToString::to_string).collect();
         let detail =

@@ -42,6 +42,11 @@ pub(crate) struct Value {
     ended_first: Turn,
     /// The last beginning of an operation on it.
     began_last: Turn,
+    /// When its client was told that a later write of its own is done, if that is known: if it was ever to be seen,
+    /// it had taken effect by then.
+    fenced: Turn,
+    /// The same, if that later write went to this very place: nobody who looks after that sees it.
+    buried: Turn,
 }
 
 impl Value {
@@ -64,6 +69,8 @@ pub(crate) enum Unexplained {
     },
     /// No write of zeroes explains the zeroes.
     NoZero,
+    /// Its client had written here anew, and had its answer, before the read began.
+    Buried,
 }
 
 /// One place.
@@ -75,7 +82,15 @@ pub(crate) struct Register {
 impl Register {
     /// A place that holds zeroes.
     pub(crate) fn new() -> Register {
-        let zeroes = Value { stamp: Stamp::ZERO, zero: true, began: 0, ended_first: 0, began_last: 0 };
+        let zeroes = Value {
+            stamp: Stamp::ZERO,
+            zero: true,
+            began: 0,
+            ended_first: 0,
+            began_last: 0,
+            fenced: NEVER,
+            buried: NEVER,
+        };
         Register { values: vec![zeroes] }
     }
 
@@ -84,7 +99,15 @@ impl Register {
         if self.values.len() >= VALUES_MAX {
             self.forget(oldest);
         }
-        self.values.push(Value { stamp, zero, began, ended_first: NEVER, began_last: began });
+        self.values.push(Value {
+            stamp,
+            zero,
+            began,
+            ended_first: NEVER,
+            began_last: began,
+            fenced: NEVER,
+            buried: NEVER,
+        });
     }
 
     /// A write completed.
@@ -93,6 +116,16 @@ impl Register {
         let Some(index) = self.find(stamp) else { return Ok(()) };
         self.values[index].ended_first = self.values[index].ended_first.min(ended);
         self.check(self.values[index])
+    }
+
+    /// A write in doubt: its client has now been told that a later one is done, perhaps (`here`) of this place.
+    pub(crate) fn on_fenced(&mut self, stamp: Stamp, now: Turn, here: bool) {
+        let Some(index) = self.find(stamp) else { return };
+        let value = &mut self.values[index];
+        value.fenced = value.fenced.min(now);
+        if here {
+            value.buried = value.buried.min(now);
+        }
     }
 
     /// A write never happened: it was refused before it began.
@@ -140,7 +173,10 @@ impl Register {
         if ended < value.began {
             return Err(Unexplained::Early);
         }
-        value.ended_first = value.ended_first.min(ended);
+        if began > value.buried {
+            return Err(Unexplained::Buried);
+        }
+        value.ended_first = value.ended_first.min(ended).min(value.fenced);
         value.began_last = value.began_last.max(began);
         self.check(value)?;
         Ok(value)
@@ -238,6 +274,19 @@ mod tests {
             &[(A, 5, 6), (B, 7, 8), (A, 9, 10)],
             Err(Unexplained::Disordered { other: B }),
         );
+    }
+
+    #[test]
+    fn what_its_client_gave_up_and_wrote_anew_never_comes_back() {
+        let gone = |here: bool, reads: &[(Stamp, Turn, Turn)]| {
+            let mut register = register(&[(A, 1, None), (B, 3, Some(6))]);
+            register.on_fenced(A, 6, here);
+            reads.iter().map(|(seen, began, ended)| register.on_read(*seen, *began, *ended)).last().unwrap()
+        };
+        assert_eq!(gone(true, &[(B, 7, 8)]), Ok(()));
+        assert_eq!(gone(true, &[(A, 4, 5)]), Ok(()), "it may have been there before");
+        assert_eq!(gone(true, &[(A, 7, 8)]), Err(Unexplained::Buried));
+        assert_eq!(gone(false, &[(B, 7, 8), (A, 9, 10)]), Err(Unexplained::Disordered { other: B }));
     }
 
     #[test]

@@ -177,7 +177,8 @@ fn log_reads(what: &DiskOp) -> impl Iterator<Item = (Buf, u64, u64)> {
         | DiskOp::WriteHome { .. }
         | DiskOp::Discard { .. }
         | DiskOp::Flush { .. }
-        | DiskOp::Merge { .. } => (&[][..], None),
+        | DiskOp::Merge { .. }
+        | DiskOp::Copy { .. } => (&[][..], None),
     };
     let log = pieces.iter().filter(|piece| piece.area == Area::Log);
     log.filter_map(move |piece| {

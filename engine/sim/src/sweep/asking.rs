@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use seawall_engine::io::{Answer, Command, CommandId, Done, Input, Request, RequestId};
+use seawall_engine::replica::Replica;
 use seawall_wal::names::Extent;
 
 use super::history::{History, Stamps, Wish};
@@ -18,7 +19,8 @@ impl Stage {
     fn request(&mut self, node: usize, asked: Asked, request: Request) -> u64 {
         let id = self.number();
         self.asked.insert(id, (node, asked));
-        self.hear(node, Input::Request { id: RequestId(id), request });
+        let knows = self.nodes[node].replica.as_ref().map(Replica::attachment).unwrap_or_default();
+        self.hear(node, Input::Request { id: RequestId(id), knows, request });
         id
     }
 

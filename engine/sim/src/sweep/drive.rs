@@ -147,7 +147,7 @@ impl Drive {
                 bytes: vec![0xDD; extent.blocks as usize * BLOCK],
                 durable: false,
             }),
-            DiskOp::Flush { .. } | DiskOp::Merge { .. } => None,
+            DiskOp::Flush { .. } | DiskOp::Merge { .. } | DiskOp::Copy { .. } => None,
             DiskOp::ReadMeta { .. } | DiskOp::Scan { .. } | DiskOp::Read { .. } => None,
         }
     }
@@ -171,6 +171,11 @@ impl Drive {
             }
             DiskOp::Flush { area } => {
                 self.flush(*area, mark);
+                DiskDone::Done
+            }
+            DiskOp::Copy { from, to } => {
+                let bytes = pool.bytes(*from).to_vec();
+                pool.bytes_mut(*to).copy_from_slice(&bytes);
                 DiskDone::Done
             }
             DiskOp::Merge { base, over, first_sector, sectors, zero_base } => {

@@ -69,7 +69,7 @@ impl Spoil {
         mark: u64,
         pool: &mut Pool,
     ) -> Result<DiskDone, DiskError> {
-        if let DiskOp::Merge { .. } = what {
+        if let DiskOp::Merge { .. } | DiskOp::Copy { .. } = what {
             // It happens in memory.
             return Ok(drive.carry_out(what, mark, pool));
         }
