@@ -11,7 +11,7 @@ mod tally;
 pub mod violation;
 
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ pub struct Board {
     inner: Mutex<Inner>,
     changed: Condvar,
     stop: AtomicBool,
+    /// Which target all connections go to: clients without an identity use one node at a time.
+    turn: AtomicUsize,
 }
 
 /// What stands on the board.
@@ -58,7 +60,12 @@ impl Board {
             violations: Vec::new(),
             last_reply: Instant::now(),
         };
-        Arc::new(Board { inner: Mutex::new(inner), changed: Condvar::new(), stop: AtomicBool::new(false) })
+        Arc::new(Board {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            stop: AtomicBool::new(false),
+            turn: AtomicUsize::new(0),
+        })
     }
 
     /// End the load: nothing more is asked, what is in flight is awaited.
@@ -97,6 +104,15 @@ impl Board {
             inner = self.changed.wait_timeout(inner, left).expect("no holder of the lock panics").0;
         }
         true
+    }
+
+    fn turn(&self) -> usize {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// That target does not do: the next one, unless another connection went on already.
+    fn turn_from(&self, from: usize) {
+        let _ = self.turn.compare_exchange(from, from + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -217,8 +217,28 @@ fn a_promoted_replica_takes_over_with_everything_that_completed() {
         cluster.await_in_sync(to);
     }
     let tally = load.end();
-    assert!(tally.disconnects >= 3, "clients were sent on: {tally:?}");
+    assert_eq!((tally.errors(), tally.disconnects), (0, 0), "a client noticed: {tally:?}");
     cluster.assert_equal(A);
+}
+
+#[test]
+fn a_client_of_a_node_that_stays_sees_a_pause_when_the_primary_is_killed() {
+    let mut cluster = Cluster::start(Shape::default());
+    let load = Load::begin(cluster.targets(&[B]), fully);
+    load.await_done(1000);
+    cluster.kill(A);
+    let killed = Instant::now();
+    let output = cluster.run(C, &["promote"]);
+    assert!(output.status.success(), "{}", text(&output));
+    load.await_done(1000);
+    println!("the load went on after {} ms", killed.elapsed().as_millis());
+    cluster.begin(A);
+    cluster.await_in_sync(C);
+    load.await_done(200);
+    let tally = load.end();
+    assert_eq!((tally.errors(), tally.disconnects), (0, 0), "a client noticed: {tally:?}");
+    println!("longest request {} ms", tally.longest_request_ms);
+    cluster.assert_equal(C);
 }
 
 #[test]

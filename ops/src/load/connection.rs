@@ -49,7 +49,6 @@ pub(super) struct Connection<'a> {
     dice: Dice,
     number: u32,
     deadline: Option<Instant>,
-    turn: usize,
 }
 
 /// The requests of one connection by cookie, kept under the board's lock order: board first, then these.
@@ -72,21 +71,22 @@ impl<'a> Connection<'a> {
         deadline: Option<Instant>,
     ) -> Connection<'a> {
         let dice = Dice::new(plan.seed.wrapping_mul(1000).wrapping_add(u64::from(number)));
-        Connection { plan, board, dice, number, deadline, turn: usize::try_from(number).unwrap_or(0) }
+        Connection { plan, board, dice, number, deadline }
     }
 
     /// Connect again and again until the load is over.
     pub(super) fn run(mut self) {
         let mut alone_since = Instant::now();
         while !self.is_over(&self.board.lock()) {
-            let target = &self.plan.targets[self.turn % self.plan.targets.len()];
-            self.turn += 1;
+            let turn = self.board.turn();
+            let target = &self.plan.targets[turn % self.plan.targets.len()];
             match nbd::connect(target, self.plan.answer_patience) {
                 Ok((stream, export)) => {
                     self.board.lock().tally.connects += 1;
                     let before = self.board.lock().tally.done();
                     if !self.converse(&stream, export) {
                         self.board.lock().tally.disconnects += 1;
+                        self.board.turn_from(turn);
                     }
                     if self.board.lock().tally.done() > before {
                         alone_since = Instant::now();
@@ -94,7 +94,10 @@ impl<'a> Connection<'a> {
                         thread::sleep(self.plan.retry_pause);
                     }
                 }
-                Err(_) => thread::sleep(self.plan.retry_pause),
+                Err(_) => {
+                    self.board.turn_from(turn);
+                    thread::sleep(self.plan.retry_pause);
+                }
             }
             if alone_since.elapsed() > self.plan.patience {
                 self.board.lock().tally.gave_up += 1;
