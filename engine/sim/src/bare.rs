@@ -7,6 +7,7 @@ use crate::oracle::Failure;
 use crate::oracle::image::{refused, superblock};
 use crate::world::World;
 use seawall_engine::commit::copies_needed;
+use seawall_engine::status::Role;
 use seawall_wal::superblock::BaseState;
 
 /// The first write must complete within so long after the others are gone: a primary may have to be missed, replaced
@@ -64,7 +65,10 @@ impl World {
             let disk = &self.nodes[*node].disk;
             let good = superblock(disk)
                 .is_some_and(|superblock| superblock.base == BaseState::Complete && !superblock.lossy);
-            good && self.is_up(*node) && !self.atlas.is_harmed(*node) && refused(disk).is_none()
+            // What a disk that hangs says of its copy is from before the restart that it may not have noted.
+            let noted = self.status(*node).is_some_and(|status| status.role != Role::Opening);
+            let speaks = noted && !self.hangs(*node);
+            good && speaks && self.is_up(*node) && !self.atlas.is_harmed(*node) && refused(disk).is_none()
         };
         (0..self.nodes.len()).filter(is_whole).collect()
     }
