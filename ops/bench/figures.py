@@ -39,7 +39,7 @@ def free_ports(count):
 class Cluster:
     """Three replicas of one volume, each a process of its own."""
 
-    def __init__(self, home, size, log):
+    def __init__(self, home, size, log, security="tls"):
         self.home, self.running = home, {}
         ports = free_ports(6)
         self.metrics_at = dict(zip(NAMES, ports[3:]))
@@ -48,10 +48,11 @@ class Cluster:
             for i, n in enumerate(NAMES)
         )
         for name in NAMES:
+            keys = f'ca = "keys/ca.pem"\ncertificate = "keys/{name}.pem"\nkey = "keys/{name}.key"\n' if security == "tls" else ""
             (home / f"{name}.toml").write_text(
                 f'[node]\nreplica = "{name}"\nhome = "{name}.img"\nlog_size = "{log}"\nadmin = "{name}.admin"\n'
                 f'metrics = "127.0.0.1:{self.metrics_at[name]}"\n\n[[nbd]]\nlisten = "unix:{name}.nbd"\n\n'
-                f'[transport]\nca = "keys/ca.pem"\ncertificate = "keys/{name}.pem"\nkey = "keys/{name}.key"\n\n'
+                f'[transport]\nsecurity = "{security}"\n{keys}\n'
                 f'[volume]\nname = "bench"\nid = "5eaba110-0000-4000-8000-000000000001"\nsize = "{size}"\n'
                 f'first_primary = "a"\n\n{replicas}'
             )
