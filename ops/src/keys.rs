@@ -6,12 +6,16 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use seawall_blockdev::net::credentials::{Credentials, Security};
+use seawall_blockdev::net::date;
 
 use crate::config::{Config, KeyFiles, Transport};
 use crate::fault::{Exit, Fault};
 
+/// A certificate that is valid for no longer than this is warned of: three weeks, in seconds.
+const SOON: u64 = 21 * 86_400;
 /// No file of keys is longer, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -25,7 +29,20 @@ pub fn security(config: &Config) -> Result<Security, Fault> {
         // There is nobody to speak with.
         Transport::Unsaid if config.replicas.len() == 1 => Ok(Security::Plaintext),
         Transport::Unsaid => Err(unsaid(config)),
-        Transport::Tls(files) => read(config, files).map(|read| Security::Tls(Arc::new(read))),
+        Transport::Tls(files) => {
+            let read = read(config, files)?;
+            warn_of_end(files, read.until());
+            Ok(Security::Tls(Arc::new(read)))
+        }
+    }
+}
+
+/// Connections that begin after it has expired come to nothing.
+fn warn_of_end(files: &KeyFiles, until: u64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    if until < now.saturating_add(SOON) {
+        let (file, end) = (files.certificate.display(), date::show(until));
+        tracing::warn!("{file} expires on {end}: run `seawall pki issue` again and copy it before that");
     }
 }
 

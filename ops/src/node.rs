@@ -2,13 +2,16 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use seawall_blockdev::counters::Kind;
 use seawall_blockdev::disk::device::DeviceError;
 use seawall_blockdev::driver::Driver;
 use seawall_blockdev::handle::{Handle, Told, Unheard};
 use seawall_blockdev::net::Address;
+use seawall_blockdev::net::credentials::Security;
 use seawall_blockdev::pool::PoolSettings;
 use seawall_blockdev::settings::{Settings, StartError, VolumeSettings};
 use seawall_engine::io::{Answer, Command};
@@ -32,6 +35,8 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 /// A running driver with one replica.
 pub struct Node {
     volume: VolumeId,
+    /// Until when its certificate is valid, in seconds since the beginning of 1970; 0 without one.
+    proves_until: AtomicU64,
     handle: Handle,
     notices: tokio::sync::Mutex<mpsc::Receiver<Notice>>,
     thread: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -43,7 +48,9 @@ impl Node {
     /// # Errors
     /// If a device can't be used or an address is taken.
     pub fn start(config: &Config) -> Result<Node, Fault> {
-        let driver = start_lingering(&settings(config)?).map_err(|error| start_fault(&error))?;
+        let settings = settings(config)?;
+        let proves_until = AtomicU64::new(proves_until(&settings.security));
+        let driver = start_lingering(&settings).map_err(|error| start_fault(&error))?;
         let (handle, told, thread) = driver.into_parts();
         let (notices, heard) = mpsc::channel(NOTICES_MAX);
         let forward = move || {
@@ -57,7 +64,7 @@ impl Node {
             Fault::new(Exit::Other, "there is no thread for notices").found(error.to_string())
         })?;
         let notices = tokio::sync::Mutex::new(heard);
-        Ok(Node { volume: config.volume, handle, notices, thread: Mutex::new(Some(thread)) })
+        Ok(Node { volume: config.volume, proves_until, handle, notices, thread: Mutex::new(Some(thread)) })
     }
 
     /// The replica's status, unless the driver is gone or too busy to tell.
@@ -89,6 +96,7 @@ impl Node {
     /// If they can't be used; then all stays as it was.
     pub fn secure(&self, config: &Config) -> Result<(), Fault> {
         let security = keys::security(config)?;
+        self.proves_until.store(proves_until(&security), Ordering::Relaxed);
         self.handle.secure(security).map_err(|unheard| {
             Fault::new(Exit::Other, "new keys could not be given").found(unheard.to_string())
         })
@@ -97,7 +105,11 @@ impl Node {
     /// The driver's numbers.
     #[must_use]
     pub fn numbers(&self) -> Vec<Number> {
-        self.handle.counters().all()
+        let until = self.proves_until.load(Ordering::Relaxed);
+        let help = "When the certificate shown to peers expires, in seconds since 1970; 0 without one";
+        let mut all = self.handle.counters().all();
+        all.push(("certificate_expires_seconds", Kind::Gauge, help, until));
+        all
     }
 
     /// End the driver's thread, whatever it is doing, and wait for its end.
@@ -111,6 +123,13 @@ impl Node {
         self.handle.stop();
         let thread = self.thread.lock().expect("no holder of the lock panics").take();
         thread.map_or(Ok(()), |thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    }
+}
+
+fn proves_until(security: &Security) -> u64 {
+    match security {
+        Security::Plaintext => 0,
+        Security::Tls(credentials) => credentials.until(),
     }
 }
 

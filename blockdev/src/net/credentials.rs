@@ -20,7 +20,7 @@ use rustls::{
 };
 
 use crate::net::identity::{self, Name};
-use crate::net::refusal;
+use crate::net::{certificate, refusal};
 
 /// What both ends say that they speak inside of TLS (RFC 7301), so that no other service's connection is taken for one.
 pub(crate) const PROTOCOL: &[u8] = b"seawall";
@@ -86,6 +86,7 @@ pub struct Credentials {
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) server: Arc<ServerConfig>,
     names: Vec<Name>,
+    until: u64,
 }
 
 impl fmt::Debug for Credentials {
@@ -166,7 +167,16 @@ impl Credentials {
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         client.resumption = Resumption::disabled();
         client.enable_sni = false;
-        Ok(Credentials { client: Arc::new(client), server: Arc::new(server), names })
+        // What can't be read here is valid for ever: the library has believed it.
+        let until =
+            certificate::read(certificate).and_then(|read| Some(read.first()?.until)).unwrap_or(u64::MAX);
+        Ok(Credentials { client: Arc::new(client), server: Arc::new(server), names, until })
+    }
+
+    /// Until when the certificate is valid, in seconds since the beginning of 1970.
+    #[must_use]
+    pub fn until(&self) -> u64 {
+        self.until
     }
 
     /// The replicas that the certificate names.
