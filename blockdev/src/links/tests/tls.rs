@@ -12,6 +12,7 @@ use super::site::Site;
 use super::*;
 use crate::net::credentials::{Credentials, CredentialsError};
 use crate::net::identity::uri;
+use crate::net::session::Took;
 
 const NEAR: u64 = 1;
 const FAR: u64 = 2;
@@ -384,4 +385,28 @@ fn keys_and_then_the_ca_are_replaced_while_connections_live_on() {
         assert_eq!(two.pass(CALL, 2), None, "the first connection lives on");
     }
     assert!(two.near.refusals().is_empty() && two.far.refusals().is_empty());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// From anybody who can reach the listener.
+    #[test]
+    fn whatever_comes_instead_of_a_handshake_is_refused_or_waited_for(
+        from in 0usize..2048,
+        changed in proptest::collection::vec(0u8.., 0..64),
+        cut in 0usize..4096,
+    ) {
+        let Security::Tls(credentials) = Ca::new("ca").security(VOLUME, NEAR) else { unreachable!("it is TLS") };
+        let mut hello = Session::dial(&credentials).sealed();
+        let from = from % hello.len();
+        for (byte, change) in hello[from..].iter_mut().zip(&changed) {
+            *byte ^= change;
+        }
+        hello.truncate(cut);
+        let mut answerer = Session::accept(&credentials);
+        let mut bytes = &hello[..];
+        let took = answerer.take(&mut bytes);
+        proptest::prop_assert!(matches!(took, Err(_) | Ok(Took::Hungry | Took::Ended)), "{took:?}");
+    }
 }
