@@ -15,7 +15,7 @@ use crate::io::{Area, DiskDone, DiskError, DiskOp, Done, Payload, Refusal, Reque
 use crate::locate::{Located, Source};
 use crate::notice::{AreaName, Notice};
 use crate::primary::{Admitted, Merging, Waiting};
-use crate::setup::{Ack, CommitRule};
+use crate::setup::Ack;
 
 /// Reads of one thing before its mismatch is believed: a checkpoint may have moved the blocks meanwhile.
 const TRIES_MAX: u32 = 8;
@@ -47,7 +47,8 @@ fn is_fua(request: &Request) -> bool {
 impl Core {
     /// Let waiting writes join the log, in their order, as far as it has room.
     pub(crate) fn admit_writes(&mut self) {
-        if self.primary.as_ref().is_none_or(|primary| !primary.serving) {
+        // What is not admitted yet when a hand-over begins is not this reign's to write.
+        if self.primary.as_ref().is_none_or(|primary| !primary.serving || primary.handing.is_some()) {
             return;
         }
         self.admit_attachments();
@@ -173,12 +174,12 @@ impl Core {
 
     /// A write whose record ends at `end` waits for that to commit.
     fn await_write(&mut self, owner: Owner, end: Lsn, fua: bool, since: Instant) {
-        let pulse = self.confirmation_for_write();
+        let proof = self.proof_for_write();
         let firm = fua && self.setup.ack == Ack::Written;
         if firm {
             self.want_durable(end);
         }
-        let admitted = Admitted { owner, end, since, done: Good::Done(Done::Written), pulse };
+        let admitted = Admitted { owner, end, since, done: Good::Done(Done::Written), proof };
         let primary = self.primary.as_mut().expect("a primary admits");
         if firm {
             primary.firm_push(admitted);
@@ -205,14 +206,6 @@ impl Core {
             chain: self.log.tail_chain(),
             origin,
             body,
-        }
-    }
-
-    /// Under `one` no peer's frontier shows that we still reign: a pulse must.
-    pub(crate) fn confirmation_for_write(&mut self) -> u64 {
-        match (self.setup.commit, self.primary.as_mut()) {
-            (CommitRule::One, Some(primary)) => primary.pulses.want(),
-            _ => 0,
         }
     }
 

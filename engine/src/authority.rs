@@ -36,9 +36,14 @@ impl Core {
             // Invariant: rebuilding-never-votes.
             whole: self.base_complete() || self.setup.baited(Bait::RebuildingVotes),
             hears_a_primary: self.hears_a_primary(),
+            leased: self.leased_against(ask.epoch.replica).is_some() || !ask.planned && self.holds_lease(),
         };
         if let Some(why) = standing.denial(&ask) {
             self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });
+            if ask.planned {
+                // An operator wants another one: the lease that is in the way is not extended for a while.
+                self.withhold_lease();
+            }
             let denied = Denied { epoch: ask.epoch, promised, why };
             self.send(link, Kind::Denied, ask.epoch, SessionId::NONE, &codec::encode(&denied), None);
             return;
@@ -49,6 +54,7 @@ impl Core {
             return;
         }
         self.heard_of(ask.epoch);
+        self.wait_for_a_primary();
         if self.candidate.is_none() {
             // If the one that we promise to never reigns, somebody has to.
             self.rest(ask.epoch, PATIENCE);
@@ -69,10 +75,6 @@ impl Core {
             assert!(superblock.promised <= ask.epoch || falls, "Invariant: promised-never-falls.");
             superblock.promised = ask.epoch;
         });
-    }
-
-    fn hears_a_primary(&self) -> bool {
-        self.feed.is_some() || self.primary.as_ref().is_some_and(|primary| primary.serving)
     }
 
     /// What we say with a promise.

@@ -48,7 +48,7 @@ baits! {
     CompleteOneEarly = "complete-one-early" breaks "durable-before-done":
         "A write completes with the primary's copy alone, whatever the commit rule says.";
     FlushUnconfirmed = "flush-unconfirmed" breaks "durable-before-done":
-        "In `written` mode a flush completes without asking a majority whether this primary still reigns.";
+        "In `written` mode a flush completes whether this primary still holds its lease or not.";
     HomeBeforeCommit = "home-before-commit" breaks "only-committed-goes-home":
         "Records go home before they are committed.";
     SkipRecord = "skip-record" breaks "log-is-dense":
@@ -88,7 +88,17 @@ baits! {
     SentIsHeld = "sent-is-held" breaks "dirty-cleared-by-proof":
         "What a peer that is behind was sent from the log counts as held, before it answers.";
     ReadUnconfirmed = "read-unconfirmed" breaks "reads-need-a-lease":
-        "Reads are served without asking a majority.";
+        "Reads are served without a lease.";
+    LeaseAtAdmission = "lease-at-admission" breaks "reads-need-a-lease":
+        "The lease is checked when a read comes, and not when its answer leaves.";
+    GrantIgnored = "grant-ignored" breaks "reads-need-a-lease":
+        "A voter promises in spite of a lease that it granted to another.";
+    RankByLength = "rank-by-length" breaks "one-primary-per-epoch":
+        "The longest log of a majority is taken for its history, whatever epoch its last record is of.";
+    NoPreVote = "no-pre-vote" breaks "one-primary-per-epoch":
+        "A candidate promises itself a new epoch before it has asked whether anybody would follow.";
+    GrantForgotten = "grant-forgotten" breaks "reads-need-a-lease":
+        "A restarted voter does not wait for the lease to run out that it may have granted before.";
     CompleteTwice = "complete-twice" breaks "completion-exactly-once":
         "Every so often a write is completed twice.";
     ForgetToAnswer = "forget-to-answer" breaks "completion-exactly-once":

@@ -60,6 +60,8 @@ pub enum Denial {
     LivePrimary,
     /// Its disk failed, or it is shutting down.
     Unable,
+    /// Another replica holds a lease that it granted.
+    Leased,
 }
 
 impl Denial {
@@ -71,6 +73,7 @@ impl Denial {
             Denial::Rebuilding => "its own copy is not whole",
             Denial::LivePrimary => "there is a live primary",
             Denial::Unable => "its disk failed or it is shutting down",
+            Denial::Leased => "the primary's lease has not run out",
         }
     }
 }
@@ -86,6 +89,8 @@ pub struct Standing {
     pub whole: bool,
     /// It hears from a primary, or is one.
     pub hears_a_primary: bool,
+    /// A lease that it granted to another than the one who asks has not run out.
+    pub leased: bool,
 }
 
 impl Standing {
@@ -103,6 +108,9 @@ impl Standing {
             Some(Denial::Rebuilding)
         } else if ask.sounding && !ask.planned && self.hears_a_primary {
             Some(Denial::LivePrimary)
+        } else if self.leased {
+            // Invariant: reads-need-a-lease. Whoever holds it may be serving at this moment.
+            Some(Denial::Leased)
         } else {
             None
         }

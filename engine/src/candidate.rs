@@ -15,7 +15,8 @@ use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
-use crate::ballot::{Ask, Denied, Promise, is_elected};
+use crate::bait::Bait;
+use crate::ballot::{Ask, Denial, Denied, Promise, is_elected};
 use crate::core::{Core, Told};
 use crate::io::{Answered, CommandId, LinkId};
 use crate::link::LinkUse;
@@ -25,7 +26,9 @@ use crate::scribe::Safety;
 
 /// Rounds that an operator waits for.
 const ROUNDS_FOR_OPERATOR: u32 = 4;
-/// Rest after a failed round, times the number of rounds, at most eight times.
+/// The same for rounds in which a lease was in the way: each is over soon.
+const LEASED_ROUNDS_FOR_OPERATOR: u32 = 16;
+/// Rest after a failed round, times the number of rounds, at most eight times, and as much again by chance.
 const REST: Duration = Duration::from_millis(300);
 
 /// How many times the longest silence a voter waits for the one that it promised to.
@@ -62,16 +65,26 @@ pub(crate) struct Candidate {
     pub(crate) stage: Stage,
     command: Option<CommandId>,
     rounds: u32,
+    leased_rounds: u32,
     /// The highest promise that a refusal named.
     pub(crate) highest: Epoch,
     pub(crate) links: BTreeMap<ReplicaId, LinkId>,
     pub(crate) why: String,
+    /// Who refused in this round.
+    refused: Vec<ReplicaId>,
+    /// What was in the way in this round was a lease: it runs out soon.
+    leased: bool,
 }
 
 impl Candidate {
     /// Whether it waits for somebody else to reign.
     pub(crate) fn is_resting(&self) -> bool {
         matches!(self.stage, Stage::Resting { .. })
+    }
+
+    /// Whether an operator wants it.
+    pub(crate) fn is_commanded(&self) -> bool {
+        self.command.is_some()
     }
 
     /// When it must act by itself.
@@ -88,7 +101,7 @@ impl Candidate {
 
 impl Core {
     /// An operator wants this replica to be primary.
-    pub(crate) fn on_promote(&mut self, id: CommandId) {
+    pub(crate) fn on_promote(&mut self, id: CommandId, take_over: bool) {
         if let Some(fault) = self.fault.clone() {
             self.answer(id, Err(fault));
         } else if let Some(primary) = self.primary.as_ref().filter(|primary| primary.serving) {
@@ -104,17 +117,21 @@ impl Core {
             );
         } else if self.drain.is_some() || self.drained {
             self.answer(id, Err("this replica is shutting down".into()));
-        } else if let Some(candidate) = self.candidate.as_mut() {
-            candidate.rounds = 0;
-            let rests = matches!(candidate.stage, Stage::Resting { .. });
-            if let Some(before) = candidate.command.replace(id) {
-                self.answer(before, Err("another promotion was asked for".into()));
-            }
-            if rests {
-                self.begin_round();
-            }
-        } else {
-            self.campaign(Some(id));
+        } else if take_over || !self.ask_for_handover(id) {
+            self.campaign_for(id);
+        }
+    }
+
+    /// Ask for promises because an operator wants it, or go on doing so.
+    pub(crate) fn campaign_for(&mut self, command: CommandId) {
+        let Some(candidate) = self.candidate.as_mut() else { return self.campaign(Some(command)) };
+        (candidate.rounds, candidate.leased_rounds) = (0, 0);
+        let rests = matches!(candidate.stage, Stage::Resting { .. });
+        if let Some(before) = candidate.command.replace(command) {
+            self.answer(before, Err("another promotion was asked for".into()));
+        }
+        if rests {
+            self.begin_round();
         }
     }
 
@@ -125,9 +142,12 @@ impl Core {
             stage: Stage::Resting { until: self.now },
             command,
             rounds: 0,
+            leased_rounds: 0,
             highest: Epoch::ZERO,
             links: BTreeMap::new(),
             why: String::new(),
+            refused: Vec::new(),
+            leased: false,
         };
         self.candidate = Some(candidate);
         self.begin_round();
@@ -137,7 +157,15 @@ impl Core {
         let me = self.me();
         let used = self.promised().max(self.scribe.content().campaigned);
         let until = self.now.after(self.setup.limits.candidacy_round);
+        let leased = self.leased_against(me);
         let Some(candidate) = self.candidate.as_mut() else { return };
+        if let Some(until) = leased.filter(|_| candidate.command.is_none()) {
+            // Our own promise is a voter's like any other; an operator's wish is told to the others meanwhile.
+            candidate.stage = Stage::Resting { until };
+            return;
+        }
+        candidate.refused.clear();
+        candidate.leased = false;
         // A restarted process never campaigns for an epoch that it used before.
         candidate.epoch = used.max(candidate.highest).successor(me);
         candidate.rounds += 1;
@@ -219,10 +247,16 @@ impl Core {
         let majority = crate::commit::majority(self.setup.voters());
         // A slow disk may take its time for our own promise.
         let until = self.now.after(self.setup.limits.candidacy_round * 12);
+        let leased = self.leased_against(self.me()).is_some();
         let Some(candidate) = self.candidate.as_mut() else { return };
         let Stage::Sounding { willing, .. } = &candidate.stage else { return };
-        if willing.len() < majority {
+        if willing.len() < majority && !self.setup.baited(Bait::NoPreVote) {
             return;
+        }
+        // While we asked, the primary may have been heard of again.
+        if leased {
+            candidate.leased = true;
+            return self.round_failed("the primary's lease has not run out");
         }
         let epoch = candidate.epoch;
         candidate.stage = Stage::Asking { own: false, promises: BTreeMap::new(), until };
@@ -273,7 +307,8 @@ impl Core {
         // We ourselves win a tie.
         let mut best: (ReplicaId, &Promise) = (me, &ours);
         for (replica, promise) in promises {
-            if promise.outranks(best.1) {
+            let longer = promise.log.end > best.1.log.end;
+            if if self.setup.baited(Bait::RankByLength) { longer } else { promise.outranks(best.1) } {
                 best = (*replica, promise);
             }
         }
@@ -324,7 +359,7 @@ impl Core {
         // Invariant: one-primary-per-epoch.
         assert!(self.promised() == epoch && epoch.replica == self.me(), "only the promised one reigns");
         let first = self.log.end();
-        self.primary = Some(Primary::new(epoch, first));
+        self.primary = Some(Primary::new(epoch, first, self.has_leases()));
         let header = self.next_header(RecordKind::EpochStart, Extent::default(), Vec::new(), Origin::NONE);
         if self.append(header, None).is_err() {
             self.primary = None;
@@ -349,6 +384,8 @@ impl Core {
 
     /// No promise.
     pub(crate) fn on_denied(&mut self, replica: ReplicaId, denied: Denied) {
+        let voters = self.setup.voters();
+        let soon = self.now.after(self.setup.limits.lease / 4);
         let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == denied.epoch)
         else {
             return;
@@ -358,8 +395,18 @@ impl Core {
         }
         candidate.highest = candidate.highest.max(denied.promised);
         candidate.why = alloc::format!("{replica} refused: {}", denied.why.name());
-        // Whether a majority can still come about is for the deadline to say; a lone refusal is not the end.
-        if denied.promised > candidate.epoch || denied.why == crate::ballot::Denial::LivePrimary {
+        if denied.why == Denial::Leased {
+            // That is over soon; who does not answer at all is not waited for longer than that.
+            candidate.leased = true;
+            if let Stage::Sounding { until, .. } | Stage::Asking { until, .. } = &mut candidate.stage {
+                *until = (*until).min(soon);
+            }
+        }
+        let hopeless = denied.promised > candidate.epoch || denied.why == Denial::LivePrimary;
+        if !candidate.refused.contains(&replica) {
+            candidate.refused.push(replica);
+        }
+        if hopeless || voters - candidate.refused.len().min(voters) < crate::commit::majority(voters) {
             let why = candidate.why.clone();
             self.round_failed(&why);
         }
@@ -372,42 +419,64 @@ impl Core {
         self.rest(epoch, PATIENCE);
     }
 
+    /// The primary that feeds us is heard of again, and not cut off: nobody needs another.
+    pub(crate) fn candidate_reassured(&mut self) {
+        let undecided = self.candidate.as_ref().is_some_and(|candidate| {
+            let early = matches!(candidate.stage, Stage::Resting { .. } | Stage::Sounding { .. });
+            early && candidate.command.is_none()
+        });
+        if undecided {
+            self.candidate_ends("the primary is heard of again");
+        }
+    }
+
     /// Somebody else was promised `epoch`. If nobody reigns for a while, ask for promises ourselves.
     pub(crate) fn rest(&mut self, epoch: Epoch, silences: u32) {
         if self.fault.is_some() || self.drain.is_some() || !self.base_complete() || !self.is_voter(self.me())
         {
             return;
         }
-        let spread = u32::try_from(self.me().0 % 7).unwrap_or(0);
-        let until = self.now.after(self.setup.limits.silence_max * silences + REST * spread);
+        let limits = &self.setup.limits;
+        // Where replicas act by themselves, they know when a primary is missed; elsewhere an operator may be at it.
+        let silence =
+            if self.finds_itself_a_primary() { self.missed_after() * 2 } else { limits.silence_max };
+        let until = self.now.after(silence * silences + self.dice.below(REST * 2));
         self.candidate = Some(Candidate {
             epoch: Epoch::ZERO,
             stage: Stage::Resting { until },
             command: None,
             rounds: 0,
+            leased_rounds: 0,
             highest: epoch,
             links: BTreeMap::new(),
             why: String::new(),
+            refused: Vec::new(),
+            leased: false,
         });
     }
 
     pub(crate) fn round_failed(&mut self, why: &str) {
-        let (now, me) = (self.now, self.me());
+        let now = self.now;
+        let lease = self.setup.limits.lease;
+        let unit = if self.finds_itself_a_primary() { self.missed_after() / 4 } else { REST };
+        let (chance, soon) = (self.dice.below(unit * 3), self.dice.below(lease / 4));
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (epoch, promised) = (candidate.epoch, candidate.highest);
         let links: Vec<LinkId> = core::mem::take(&mut candidate.links).into_values().collect();
         candidate.why = why.into();
         let operator = candidate.command.is_some();
-        let rounds = candidate.rounds;
+        if candidate.leased {
+            (candidate.rounds, candidate.leased_rounds) = (candidate.rounds - 1, candidate.leased_rounds + 1);
+        }
+        let (rounds, leased_rounds) = (candidate.rounds, candidate.leased_rounds);
         // Different replicas rest for different times, so that two of them do not meet for ever.
-        let spread = u32::try_from((me.0 ^ u64::from(rounds).wrapping_mul(0x9e37_79b9)) % 7).unwrap_or(0);
-        let rest = REST * (rounds.min(8) + spread);
+        let rest = if candidate.leased { lease / 4 + soon } else { unit * rounds.min(8) + chance };
         candidate.stage = Stage::Resting { until: now.after(rest) };
         for link in links {
             self.disconnect(link);
         }
         self.notice(Notice::CampaignFailed { epoch, promised });
-        if operator && rounds >= ROUNDS_FOR_OPERATOR {
+        if operator && (rounds >= ROUNDS_FOR_OPERATOR || leased_rounds >= LEASED_ROUNDS_FOR_OPERATOR) {
             self.candidate_ends(why);
         }
     }

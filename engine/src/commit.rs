@@ -22,6 +22,12 @@ pub fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 
+/// So many voters that no majority comes about without one of them.
+#[must_use]
+pub fn confirmers(voters: usize) -> usize {
+    voters - majority(voters) + 1
+}
+
 /// The frontier below which at least `copies` of the voters are: the `copies`-th largest. A voter that does not
 /// count is to be given as [`Lsn::ZERO`].
 ///
@@ -76,6 +82,14 @@ mod tests {
     #[test]
     fn a_lone_voter_is_its_own_majority() {
         check(CommitRule::Majority, 6, &[], 6);
+    }
+
+    #[test]
+    fn every_majority_meets_those_who_confirm() {
+        for voters in 1..10 {
+            assert!(majority(voters) + confirmers(voters) > voters);
+            assert!(majority(voters) + confirmers(voters) - 1 <= voters);
+        }
     }
 
     #[test]

@@ -21,11 +21,14 @@ use crate::attachment::Attachments;
 use crate::authority::PendingPromise;
 use crate::bait::Bait;
 use crate::candidate::Candidate;
+use crate::dice::Dice;
 use crate::digest::Digests;
 use crate::follower::{Feed, FeedName};
 use crate::forward::{Forwarder, Owner};
+use crate::handover::Ceding;
 use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, Outbox, Output, RequestId};
 use crate::lane::Lane;
+use crate::lease::Grant;
 use crate::link::LinkUse;
 use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
@@ -33,6 +36,7 @@ use crate::primary::Primary;
 use crate::scribe::{Safety, Scribe};
 use crate::served::Served;
 use crate::setup::{Ack, Setup};
+use crate::vigil::Vigil;
 
 /// What happens when a superblock is on stable storage.
 #[derive(Debug)]
@@ -163,6 +167,14 @@ pub(crate) struct Core {
     pub(crate) candidate: Option<Candidate>,
     pub(crate) feed: Option<Feed>,
     pub(crate) promising: Option<PendingPromise>,
+    /// The lease that this voter granted last.
+    pub(crate) grant: Option<Grant>,
+    /// It grants none before then, because an operator wants another primary.
+    pub(crate) withheld: Instant,
+    pub(crate) vigil: Vigil,
+    pub(crate) dice: Dice,
+    /// An operator's wish that the primary was asked for.
+    pub(crate) ceding: Option<Ceding>,
     /// Base blocks on their way home.
     pub(crate) base_writes: usize,
     pub(crate) digests: Digests,
@@ -238,6 +250,11 @@ impl Core {
             candidate: None,
             feed: None,
             promising: None,
+            grant: None,
+            withheld: Instant::default(),
+            vigil: Vigil::new(now),
+            dice: Dice::new(setup.seed),
+            ceding: None,
             base_writes: 0,
             digests: Digests::default(),
             attachments,
@@ -251,6 +268,7 @@ impl Core {
             core.take_next();
         }
         core.rebuild_recent();
+        core.assume_grant();
         core
     }
 
@@ -421,6 +439,7 @@ impl Core {
             self.release(buf);
         }
         self.candidate_ends("the disk failed");
+        self.ceding_lost();
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.disconnect(link);

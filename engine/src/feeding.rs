@@ -37,6 +37,7 @@ impl Core {
         }
         let epoch = primary.epoch;
         let seq = primary.pulses.on_sent(now, voters);
+        let confirmed = primary.pulses.confirmed();
         let end = self.log.end();
         let flush_to = if self.setup.ack == AckMode::Written { self.flush_to } else { Lsn::ZERO };
         let fed: Vec<(ReplicaId, SessionId, Lsn)> = self
@@ -45,7 +46,7 @@ impl Core {
             .filter_map(|(replica, lane)| Some((*replica, lane.sender.session()?, self.settled_for(lane))))
             .collect();
         for (replica, session, settled) in fed {
-            let pulse = Pulse { seq, end, settled, flush_to }.encode();
+            let pulse = Pulse { seq, end, settled, flush_to, confirmed }.encode();
             self.send_lane(replica, Kind::Pulse, epoch, session, &pulse, None);
         }
         self.serve();

@@ -61,6 +61,8 @@ pub(crate) struct Feed {
     /// Records that found no room in the log; bounded by the sender's window.
     pub(crate) parked: VecDeque<(RecordHeader, Option<Buf>)>,
     pub(crate) heard: Instant,
+    /// The newest pulse that others have confirmed to the primary.
+    confirmed: u64,
     told: Option<Ack>,
     /// A lossy replica is lossy no more when durable below here.
     target: Lsn,
@@ -133,6 +135,7 @@ impl Core {
             return self.on_stale(link, session);
         }
         self.heard_of(epoch);
+        self.wait_for_a_primary();
         self.candidate_ends("a primary greeted this replica");
         self.end_feed("a newer session took its place");
         // What we promised may still be on its way to the disk: the candidate needed only a majority of us.
@@ -144,6 +147,7 @@ impl Core {
             stage: Stage::Greeted { promised: !above },
             parked: VecDeque::new(),
             heard: self.now,
+            confirmed: 0,
             told: None,
             target: Lsn::ZERO,
             base: None,
@@ -510,11 +514,17 @@ impl Core {
         let Some(feed) = self.feed.as_mut() else { return };
         feed.heard = now;
         let (link, epoch, session) = (feed.link, feed.epoch, feed.session);
-        if feed.is_fed() {
+        if pulse.confirmed > feed.confirmed {
+            feed.confirmed = pulse.confirmed;
+            self.vigil.on_sign(now);
+            self.candidate_reassured();
+        }
+        let grants = self.grant_lease(epoch);
+        if self.feed.as_ref().is_some_and(Feed::is_fed) {
             self.flush_to = self.flush_to.max(pulse.flush_to);
             self.on_settled_told(session, pulse.settled);
         }
-        let mut ack = PulseAck { seq: pulse.seq, ack: self.ack() };
+        let mut ack = PulseAck { seq: pulse.seq, ack: self.ack(), clock: now.0, grants };
         if self.setup.baited(Bait::AckWhatWasTold) {
             (ack.ack.received, ack.ack.written, ack.ack.durable) = (pulse.end, pulse.end, pulse.end);
         }
@@ -541,6 +551,7 @@ impl Core {
         let replica = feed.epoch.replica;
         self.notice(Notice::SessionEnded { replica, session: feed.session, why });
         self.disconnect(feed.link);
+        self.ceding_lost();
     }
 
     /// Time passed.
@@ -555,7 +566,7 @@ impl Core {
         let late: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(_, used)| matches!(used, crate::link::LinkUse::Unknown { since, .. } if since.after(silence) <= now))
+            .filter(|(_, used)| used.idle_since().is_some_and(|since| since.after(silence) <= now))
             .map(|(link, _)| *link)
             .collect();
         for link in late {

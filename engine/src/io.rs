@@ -247,7 +247,16 @@ pub enum Refusal {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
     /// Become primary.
-    Promote,
+    Promote {
+        /// Whether to do so by promises at once, without asking the present primary to hand over first: for one that
+        /// answers and does not work.
+        take_over: bool,
+    },
+    /// Hand over to that replica, or to any that is in sync.
+    HandOver {
+        /// To whom.
+        to: Option<ReplicaId>,
+    },
     /// Stop admitting, finish what is in flight, checkpoint, write the clean mark.
     Drain,
     /// A digest of the volume's bytes at the next LSN at which all in-sync replicas can be compared.
@@ -262,6 +271,8 @@ pub type Answer = Result<Answered, String>;
 pub enum Answered {
     /// Primary in this epoch (shown form).
     Promoted(String),
+    /// The lease was handed back; that replica asks for promises now.
+    HandedOver(ReplicaId),
     /// Nothing is in flight, all is home, the clean mark is durable: the process may end.
     Drained,
     /// Digests at one LSN: of this replica, and of each in-sync peer that answered.

@@ -25,6 +25,7 @@ use crate::bait::Bait;
 use crate::base_lane::Source as BaseLane;
 use crate::core::Core;
 use crate::digest::Asker;
+use crate::drift::{Drift, Sample};
 use crate::io::{Buf, LinkId};
 use crate::link::LinkUse;
 use crate::notice::Notice;
@@ -51,6 +52,8 @@ pub(crate) struct Lane {
     /// Our digest, to be compared with its answer; and whether the session waits for that.
     digest: Option<(Lsn, u128)>,
     compares: bool,
+    /// Whether its clock runs at the rate of ours.
+    pub(crate) drift: Drift,
     pub(crate) estimator: Estimator,
     pub(crate) began_at: Lsn,
     /// A planted bug.
@@ -79,6 +82,7 @@ impl Lane {
             digest_at: None,
             digest: None,
             compares: false,
+            drift: Drift::default(),
             estimator: Estimator::new(),
             began_at: Lsn::ZERO,
             counts_early: false,
@@ -188,6 +192,8 @@ impl Core {
             Effect::StartFeed { session, from } => {
                 let lane = self.lane_mut(replica);
                 let home = lane.home.min(from);
+                // A new session may be with a new life, whose clock has another beginning.
+                lane.drift = Drift::default();
                 lane.sender.set_known(from, home).expect("what is home is in the log or below it");
                 lane.sender.begin(session, from);
                 self.want_pulse();
@@ -426,10 +432,16 @@ impl Core {
             return Ok(());
         }
         let voters = self.setup.voters();
-        let votes = self.lanes.get(&replica).is_some_and(|lane| lane.voter && lane.base.is_none());
-        if votes && let Some(primary) = self.primary.as_mut() {
-            primary.pulses.on_answered(replica, ack.seq, voters);
+        let (now, percent) = (self.now, self.setup.limits.clock_error_percent);
+        let lane = self.lanes.get_mut(&replica).filter(|lane| lane.voter && lane.base.is_none());
+        if let (Some(lane), Some(primary)) = (lane, self.primary.as_mut()) {
+            primary.pulses.on_answered(replica, ack.seq, ack.grants, voters);
+            if let Some(asked) = primary.pulses.sent_at(ack.seq) {
+                let sample = Sample { asked, came: now, theirs: Instant(ack.clock) };
+                lane.drift.on_sample(sample, percent);
+            }
         }
+        self.weigh_clocks();
         self.serve();
         Ok(())
     }

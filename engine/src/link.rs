@@ -17,6 +17,7 @@ use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise};
 use crate::core::Core;
 use crate::follower::POSITION_MAX;
+use crate::handover::{Keep, Release};
 use crate::io::{LinkId, Payload};
 use crate::notice::Notice;
 
@@ -36,6 +37,21 @@ pub(crate) enum LinkUse {
     Candidacy { replica: ReplicaId, welcomed: bool },
     /// Opened to the primary, for our clients.
     Forward { replica: ReplicaId, welcomed: bool },
+    /// Opened for a session of a reign that ended by plan: the other end closes it when it has heard so.
+    Leaving { since: Instant },
+}
+
+impl LinkUse {
+    /// Since when it is of no use.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        match self {
+            LinkUse::Unknown { since, .. } | LinkUse::Leaving { since } => Some(*since),
+            LinkUse::Inbound { .. }
+            | LinkUse::Session { .. }
+            | LinkUse::Candidacy { .. }
+            | LinkUse::Forward { .. } => None,
+        }
+    }
 }
 
 impl Core {
@@ -61,7 +77,7 @@ impl Core {
             Some(LinkUse::Candidacy { replica, .. } | LinkUse::Forward { replica, .. }) => {
                 self.candidacy_connected(link, replica);
             }
-            Some(LinkUse::Unknown { .. } | LinkUse::Inbound { .. }) => {
+            Some(LinkUse::Unknown { .. } | LinkUse::Inbound { .. } | LinkUse::Leaving { .. }) => {
                 panic!("an accepted link is open already")
             }
             // Disconnected meanwhile.
@@ -69,16 +85,9 @@ impl Core {
         }
     }
 
-    /// Since when the oldest accepted connection has not said who it is.
+    /// Since when the oldest connection of no use is there: accepted, and it has not said who it is; or left.
     pub(crate) fn unknown_since(&self) -> Option<Instant> {
-        let since = |used: &LinkUse| match used {
-            LinkUse::Unknown { since, .. } => Some(*since),
-            LinkUse::Inbound { .. }
-            | LinkUse::Session { .. }
-            | LinkUse::Candidacy { .. }
-            | LinkUse::Forward { .. } => None,
-        };
-        self.links.values().filter_map(since).min()
+        self.links.values().filter_map(LinkUse::idle_since).min()
     }
 
     pub(crate) fn on_accepted(&mut self, link: LinkId, proven: Proven) {
@@ -111,7 +120,7 @@ impl Core {
                     self.end_feed("the connection to the primary is gone");
                 }
             }
-            Some(LinkUse::Unknown { .. }) | None => {}
+            Some(LinkUse::Unknown { .. } | LinkUse::Leaving { .. }) | None => {}
         }
     }
 
@@ -156,7 +165,9 @@ impl Core {
                 | Kind::Pulse
                 | Kind::Base
                 | Kind::BaseDone
-                | Kind::DigestAsk => self.sort_feed(link, peer, frame, payload),
+                | Kind::DigestAsk
+                | Kind::Release
+                | Kind::Keep => self.sort_feed(link, peer, frame, payload),
                 Kind::Ask => {
                     let ask: Ask = codec::decode(&frame.meta)?;
                     if ask.epoch.replica != peer || ask.epoch != frame.header.epoch {
@@ -209,12 +220,18 @@ impl Core {
                     let digest: Digest = codec::decode(&frame.meta)?;
                     self.lane_digest(replica, frame.header.session, digest)
                 }
+                (true, Kind::Cede) => {
+                    self.on_cede(replica, frame.header.session);
+                    Ok(())
+                }
                 (true, Kind::Refuse) => {
                     let refuse: Refuse = codec::decode(&frame.meta)?;
                     self.lane_refused(replica, frame.header.session, refuse)
                 }
                 _ => out_of_turn("session"),
             },
+            // What was on its way when the reign ended.
+            LinkUse::Leaving { .. } => Ok(()),
             LinkUse::Candidacy { replica, welcomed } => match (welcomed, kind) {
                 (false, Kind::Welcome) => {
                     self.check_welcome(replica, frame)?;
@@ -307,6 +324,16 @@ impl Core {
             Kind::DigestAsk => {
                 let ask: DigestAsk = codec::decode(&frame.meta)?;
                 self.on_digest_ask(ask)
+            }
+            Kind::Release => {
+                let release: Release = codec::decode(&frame.meta)?;
+                self.on_release(release);
+                Ok(())
+            }
+            Kind::Keep => {
+                let keep: Keep = codec::decode(&frame.meta)?;
+                self.on_keep(keep);
+                Ok(())
             }
             other => unreachable!("{other:?} is sorted elsewhere"),
         }

@@ -137,6 +137,17 @@ notices! {
         /// The one that ended it.
         promised: Epoch,
     } Warn "stepped-down" "epoch {epoch} ended: {promised} was promised";
+    /// The reign ended by plan, and nobody need wait for its lease to run out.
+    HandedOver {
+        /// The epoch that ended.
+        epoch: Epoch,
+        /// Who is to reign next.
+        to: ReplicaId,
+    } Info "handed-over" "epoch {epoch} ended by plan: {to} is to reign";
+    /// Too many clocks run at another rate than ours for a lease to mean anything.
+    ClocksDiffer {} Error "clocks-differ" "the clocks of too many replicas run at another rate than this one's: reads are confirmed one by one instead of by lease; check the clock sources of the machines";
+    /// They agree again.
+    ClocksAgree {} Info "clocks-agree" "enough clocks run at the rate of this one's again: reads are served under the lease";
     /// A promise is durable and told.
     Promised {
         /// To which epoch.

@@ -24,7 +24,7 @@ impl Core {
         let Some(first) = row.map(|row| row.first).filter(|_| self.setup.baited(Bait::ReignAgain)) else {
             return false;
         };
-        self.primary = Some(Primary::new(promised, first));
+        self.primary = Some(Primary::new(promised, first, self.has_leases()));
         self.lanes_due();
         self.weigh();
         true

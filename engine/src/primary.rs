@@ -10,7 +10,9 @@ use crate::attachment::Traces;
 use crate::bait::Bait;
 use crate::core::{Core, Purpose, Told};
 use crate::forward::{Good, Owner};
+use crate::handover::Handing;
 use crate::io::{Buf, Done, Refusal, Request, RequestId};
+use crate::lease::Proof;
 use crate::locate::Located;
 use crate::notice::Notice;
 use crate::pulse::Pulses;
@@ -49,8 +51,8 @@ pub(crate) struct Admitted {
     pub(crate) end: Lsn,
     pub(crate) since: Instant,
     pub(crate) done: Good,
-    /// The pulse that must have been answered (under `one`, where no peer's frontier confirms us).
-    pub(crate) pulse: u64,
+    /// What must be so when it is answered.
+    pub(crate) proof: Proof,
 }
 
 /// A read on its way.
@@ -65,8 +67,8 @@ pub(crate) struct Reading {
     pub(crate) located: Located,
     pub(crate) pin: Option<seawall_wal::log::Pin>,
     pub(crate) since: Instant,
-    /// The pulse that must have been answered by a majority.
-    pub(crate) pulse: u64,
+    /// What must be so when it is shown.
+    pub(crate) proof: Proof,
     pub(crate) progress: ReadProgress,
     pub(crate) tries: u32,
     /// Checkpoints begun and ended when it was located.
@@ -123,10 +125,15 @@ pub(crate) struct Primary {
     pub(crate) parked: VecDeque<(ReplicaId, Parked)>,
     /// Which request is where in the log.
     pub(crate) traces: Traces,
+    /// Enough clocks run at the rate of ours for a lease to mean something.
+    pub(crate) clocks_trusted: bool,
+    /// It is about to hand over.
+    pub(crate) handing: Option<Handing>,
 }
 
 impl Primary {
-    pub(crate) fn new(epoch: Epoch, first: Lsn) -> Primary {
+    /// `leases`: whether there are any.
+    pub(crate) fn new(epoch: Epoch, first: Lsn, leases: bool) -> Primary {
         Primary {
             epoch,
             first,
@@ -141,6 +148,8 @@ impl Primary {
             attaching: VecDeque::new(),
             parked: VecDeque::new(),
             traces: Traces::default(),
+            clocks_trusted: leases,
+            handing: None,
         }
     }
 
@@ -184,21 +193,21 @@ impl Core {
                 self.want_durable(end);
                 let done = Good::Done(Done::Flushed);
                 // What a successor that we don't know of has completed is not below our `committed`: in `written`
-                // mode it may not be durable, so a majority has to confirm the reign first.
-                let pulse = match self.setup.ack {
-                    Ack::Written if self.setup.baited(Bait::FlushUnconfirmed) => 0,
-                    Ack::Written => self.primary.as_mut().map_or(0, |primary| primary.pulses.want()),
-                    Ack::Durable => self.confirmation_for_write(),
+                // mode it may not be durable, so there must be none.
+                let proof = match self.setup.ack {
+                    Ack::Written if self.setup.baited(Bait::FlushUnconfirmed) => Proof::Nothing,
+                    Ack::Written => self.proof_of_reign(),
+                    Ack::Durable => self.proof_for_write(),
                 };
                 let primary = self.primary.as_mut().expect("a primary was asked");
-                primary.firm_push(Admitted { owner, end, since, done, pulse });
+                primary.firm_push(Admitted { owner, end, since, done, proof });
             }
             Request::Status { extent, runs_max } => {
                 let end = self.log.end();
                 let done = Good::Done(Done::Status(self.hole_runs(extent, runs_max)));
-                let pulse = self.confirmation_for_read();
+                let proof = self.proof_of_reign();
                 let primary = self.primary.as_mut().expect("a primary was asked");
-                primary.plain.push_back(Admitted { owner, end, since, done, pulse });
+                primary.plain.push_back(Admitted { owner, end, since, done, proof });
             }
             Request::Write { .. }
             | Request::WritePart { .. }
@@ -221,7 +230,7 @@ impl Core {
         self.complete(id, Err(refusal));
     }
 
-    /// Complete what the frontiers and the pulses allow.
+    /// Complete what the frontiers and the lease allow.
     pub(crate) fn serve(&mut self) {
         let (committed, settled) = (self.committed, self.settled);
         let Some(primary) = self.primary.as_mut() else { return };
@@ -235,11 +244,11 @@ impl Core {
                 self.change_superblock(Safety::Once, Told::Nothing, |superblock| superblock.lossy = false);
             }
         }
+        let hold = self.hold();
         let primary = self.primary.as_mut().expect("still primary");
-        let confirmed = primary.pulses.confirmed();
         let mut done = Vec::new();
         for (queue, frontier) in [(&mut primary.plain, committed), (&mut primary.firm, settled)] {
-            while queue.front().is_some_and(|a| a.end <= frontier && a.pulse <= confirmed) {
+            while queue.front().is_some_and(|a| a.end <= frontier && hold.satisfies(a.proof)) {
                 done.extend(queue.pop_front());
             }
         }
@@ -257,6 +266,7 @@ impl Core {
             self.respond(admitted.owner, Ok(admitted.done));
         }
         self.serve_reads();
+        self.handover_due();
         self.drain_due();
     }
 
@@ -315,6 +325,9 @@ impl Core {
     /// What joined the log may yet take effect.
     pub(crate) fn abdicate(&mut self, refusal: Refusal) {
         let Some(primary) = self.primary.take() else { return };
+        if let Some(id) = primary.handing.and_then(|handing| handing.command()) {
+            self.answer(id, Err("not handed over: the reign ended before".into()));
+        }
         self.digests.wanted.clear();
         for question in core::mem::take(&mut self.digests.questions) {
             self.answer(question.id, Err("this replica is not the primary any more: ask again".into()));

@@ -1,16 +1,19 @@
-//! Pulses: "I am still your primary, aren't I?" A majority that answers one was promised to nobody else when it
-//! answered, so what was asked before the pulse was sent may be shown now.
+//! Pulses: "I am still your primary, aren't I?" A voter that answers one promises nobody else for the length of a
+//! lease, so enough answers let the primary show what it knows until the shortest of them has run out.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use seawall_sender::time::Instant;
 use seawall_wal::names::ReplicaId;
 
-use crate::commit::majority;
+use crate::commit::confirmers;
 
 /// Pulses unanswered at a time; more wait and go as one.
 const UNANSWERED_MAX: u64 = 4;
+/// Pulses whose time of sending is remembered. An answer to an older one extends no lease.
+const REMEMBERED: usize = 64;
 
 /// The pulses of one reign, numbered from 1.
 #[derive(Debug, Default)]
@@ -18,7 +21,11 @@ pub(crate) struct Pulses {
     sent: u64,
     wanted: u64,
     confirmed: u64,
+    /// When the newest of them were sent.
+    sent_at: VecDeque<(u64, Instant)>,
     answered: BTreeMap<ReplicaId, u64>,
+    /// The newest of them whose answer was a lease.
+    granted: BTreeMap<ReplicaId, u64>,
     pub(crate) last: Instant,
 }
 
@@ -29,7 +36,7 @@ impl Pulses {
         self.wanted
     }
 
-    /// All below and with this one were answered by a majority.
+    /// All below and with this one were answered by enough voters.
     pub(crate) fn confirmed(&self) -> u64 {
         self.confirmed
     }
@@ -43,25 +50,62 @@ impl Pulses {
     pub(crate) fn on_sent(&mut self, now: Instant, voters: usize) -> u64 {
         self.sent += 1;
         self.last = now;
+        if self.sent_at.len() == REMEMBERED {
+            self.sent_at.pop_front();
+        }
+        self.sent_at.push_back((self.sent, now));
         self.count(voters);
         self.sent
     }
 
-    /// A voter answered.
-    pub(crate) fn on_answered(&mut self, replica: ReplicaId, number: u64, voters: usize) {
+    /// A voter answered: it has promised nobody else; and, if it `grants` a lease, it will not for a while.
+    pub(crate) fn on_answered(&mut self, replica: ReplicaId, number: u64, grants: bool, voters: usize) {
+        let number = number.min(self.sent);
         let known = self.answered.entry(replica).or_default();
-        *known = number.min(self.sent).max(*known);
+        *known = number.max(*known);
+        if grants {
+            let known = self.granted.entry(replica).or_default();
+            *known = number.max(*known);
+        }
         self.count(voters);
     }
 
     fn count(&mut self, voters: usize) {
-        // Our own answer to ourselves is immediate: we reign only while our promise is our own.
-        let mut answers: Vec<u64> = self.answered.values().copied().collect();
-        answers.push(self.sent);
-        answers.sort_unstable_by(|a, b| b.cmp(a));
-        if let Some(number) = answers.get(majority(voters) - 1) {
-            self.confirmed = self.confirmed.max(*number);
+        let number = self.newest_of(voters, self.answered.values().copied());
+        self.confirmed = self.confirmed.max(number.unwrap_or(0));
+    }
+
+    /// When that pulse was sent, if that is remembered.
+    pub(crate) fn sent_at(&self, number: u64) -> Option<Instant> {
+        let at = self.sent_at.binary_search_by_key(&number, |(sent, _)| *sent).ok()?;
+        self.sent_at.get(at).map(|(_, when)| *when)
+    }
+
+    /// Until when no voter that was asked promises anybody else, counting those whose clock can be `trusted`. `held`
+    /// is how much of a lease may be counted on, by the primary's own clock.
+    pub(crate) fn lease_until(
+        &self,
+        voters: usize,
+        held: Duration,
+        now: Instant,
+        trusted: impl Fn(ReplicaId) -> bool,
+    ) -> Option<Instant> {
+        if confirmers(voters) == 1 {
+            // No majority comes about without this replica, which promised nobody else.
+            return Some(now.after(held));
         }
+        let trusted = self.granted.iter().filter(|(replica, _)| trusted(**replica));
+        let number = self.newest_of(voters, trusted.map(|(_, number)| *number))?;
+        // It counts from when it was asked, not from when the answer came.
+        self.sent_at(number).map(|sent| sent.after(held))
+    }
+
+    /// The newest pulse that so many voters have answered that no majority comes about without one of them. Our own
+    /// answer to ourselves is immediate: we reign only while our promise is our own.
+    fn newest_of(&self, voters: usize, answers: impl Iterator<Item = u64>) -> Option<u64> {
+        let mut answers: Vec<u64> = answers.chain([self.sent]).collect();
+        answers.sort_unstable_by(|a, b| b.cmp(a));
+        answers.get(confirmers(voters) - 1).copied().filter(|number| *number > 0)
     }
 }
 
@@ -69,31 +113,41 @@ impl Pulses {
 mod tests {
     use super::*;
 
+    const HELD: Duration = Duration::from_nanos(100);
+
+    fn everybody(_: ReplicaId) -> bool {
+        true
+    }
+
     #[test]
     fn what_is_wanted_after_a_pulse_left_needs_the_next_one() {
         let mut pulses = Pulses::default();
         assert_eq!(pulses.want(), 1);
         assert_eq!(pulses.on_sent(Instant(5), 3), 1);
         assert_eq!(pulses.want(), 2);
-        pulses.on_answered(ReplicaId(7), 1, 3);
+        pulses.on_answered(ReplicaId(7), 1, true, 3);
         assert_eq!(pulses.confirmed(), 1);
         assert!(pulses.is_due());
     }
 
     #[test]
-    fn one_of_three_is_no_majority() {
+    fn one_of_three_confirms_nothing() {
         let mut pulses = Pulses::default();
         pulses.want();
         pulses.on_sent(Instant(5), 3);
         assert_eq!(pulses.confirmed(), 0);
+        assert_eq!(pulses.lease_until(3, HELD, Instant(5), everybody), None);
     }
 
     #[test]
-    fn a_lone_voter_confirms_itself() {
-        let mut pulses = Pulses::default();
-        pulses.want();
-        pulses.on_sent(Instant(5), 1);
-        assert_eq!(pulses.confirmed(), 1);
+    fn a_lone_voter_confirms_itself_and_so_does_one_of_two() {
+        for voters in [1, 2] {
+            let mut pulses = Pulses::default();
+            pulses.want();
+            pulses.on_sent(Instant(5), voters);
+            assert_eq!(pulses.confirmed(), 1);
+            assert_eq!(pulses.lease_until(voters, HELD, Instant(7), everybody), Some(Instant(107)));
+        }
     }
 
     #[test]
@@ -101,7 +155,49 @@ mod tests {
         let mut pulses = Pulses::default();
         pulses.want();
         pulses.on_sent(Instant(5), 3);
-        pulses.on_answered(ReplicaId(7), 99, 3);
+        pulses.on_answered(ReplicaId(7), 99, true, 3);
         assert_eq!(pulses.confirmed(), 1);
+    }
+
+    #[test]
+    fn a_lease_counts_from_the_moment_when_it_was_asked_for() {
+        let mut pulses = Pulses::default();
+        pulses.on_sent(Instant(5), 3);
+        pulses.on_sent(Instant(40), 3);
+        pulses.on_answered(ReplicaId(7), 1, true, 3);
+        assert_eq!(pulses.lease_until(3, HELD, Instant(90), everybody), Some(Instant(105)));
+        pulses.on_answered(ReplicaId(8), 2, true, 3);
+        assert_eq!(pulses.lease_until(3, HELD, Instant(90), everybody), Some(Instant(140)));
+    }
+
+    #[test]
+    fn of_five_the_second_newest_answer_decides() {
+        let mut pulses = Pulses::default();
+        for now in [10, 20, 30] {
+            pulses.on_sent(Instant(now), 5);
+        }
+        pulses.on_answered(ReplicaId(1), 3, true, 5);
+        assert_eq!(pulses.lease_until(5, HELD, Instant(90), everybody), None);
+        pulses.on_answered(ReplicaId(2), 2, true, 5);
+        assert_eq!(pulses.lease_until(5, HELD, Instant(90), everybody), Some(Instant(120)));
+    }
+
+    #[test]
+    fn the_answer_of_a_voter_whose_clock_is_wrong_extends_no_lease() {
+        let mut pulses = Pulses::default();
+        pulses.on_sent(Instant(5), 3);
+        pulses.on_answered(ReplicaId(7), 1, true, 3);
+        assert_eq!(pulses.lease_until(3, HELD, Instant(9), |replica| replica != ReplicaId(7)), None);
+        assert_eq!(pulses.confirmed(), 1);
+    }
+
+    #[test]
+    fn an_answer_to_a_pulse_that_is_forgotten_extends_no_lease() {
+        let mut pulses = Pulses::default();
+        for now in 0..100 {
+            pulses.on_sent(Instant(now), 3);
+        }
+        pulses.on_answered(ReplicaId(7), 3, true, 3);
+        assert_eq!(pulses.lease_until(3, HELD, Instant(100), everybody), None);
     }
 }

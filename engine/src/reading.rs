@@ -1,12 +1,10 @@
-//! A read: located when it comes, filled when its records have committed, shown when a majority has confirmed
-//! that nobody else reigns.
+//! A read: located when it comes, filled when its records have committed, shown while the primary holds its lease.
 
 use alloc::vec::Vec;
 
 use seawall_sender::time::Instant;
 use seawall_wal::names::Extent;
 
-use crate::bait::Bait;
 use crate::core::{Core, Purpose};
 use crate::forward::{Good, Owner};
 use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, Done, Refusal};
@@ -20,28 +18,19 @@ const TRIES_MAX: u32 = 8;
 impl Core {
     /// A read comes: it will show the newest bytes admitted before it, or newer ones.
     pub(crate) fn admit_read(&mut self, owner: Owner, extent: Extent, buf: Option<Buf>, since: Instant) {
-        let pulse = self.confirmation_for_read();
+        let proof = self.proof_of_reign();
         let moves = self.mover.moves();
         let located = self.locate(extent);
         let pin = self.pin_read(located.oldest);
         let progress = if located.is_hole() { ReadProgress::Filled } else { ReadProgress::Waiting };
         let crcs = Vec::new();
         let reading =
-            Reading { owner, extent, buf, crcs, located, pin, since, pulse, progress, tries: 0, moves };
+            Reading { owner, extent, buf, crcs, located, pin, since, proof, progress, tries: 0, moves };
         self.numbers += 1;
         let number = self.numbers;
         let primary = self.primary.as_mut().expect("a primary was asked");
         primary.reads.insert(number, reading);
         self.start_read(number);
-    }
-
-    /// Until leases exist every read is confirmed by a majority.
-    pub(crate) fn confirmation_for_read(&mut self) -> u64 {
-        if self.setup.baited(Bait::ReadUnconfirmed) {
-            return 0;
-        }
-        // Invariant: reads-need-a-lease.
-        self.primary.as_mut().map_or(u64::MAX, |primary| primary.pulses.want())
     }
 
     fn start_read(&mut self, number: u64) {
@@ -59,21 +48,22 @@ impl Core {
         self.disk(Purpose::Read { number }, what);
     }
 
-    /// Start what has become readable, show what is filled and confirmed.
+    /// Start what has become readable, show what is filled if we may.
     pub(crate) fn serve_reads(&mut self) {
         let readable = self.committed.min(self.log.written());
         let Some(primary) = self.primary.as_ref() else { return };
         if primary.reads.is_empty() {
             return;
         }
-        let confirmed = primary.pulses.confirmed();
+        // Invariant: reads-need-a-lease. Checked when the answer leaves, not when the question came.
+        let hold = self.hold();
         let mut start = Vec::new();
         let mut show = Vec::new();
         for (number, reading) in &primary.reads {
             match reading.progress {
                 ReadProgress::Waiting if reading.located.needs <= readable => start.push(*number),
                 ReadProgress::Filled
-                    if reading.located.needs <= self.committed && reading.pulse <= confirmed =>
+                    if reading.located.needs <= self.committed && hold.satisfies(reading.proof) =>
                 {
                     show.push(*number);
                 }

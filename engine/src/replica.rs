@@ -164,7 +164,10 @@ fn turn_away(input: Input, why: &str, out: &mut Outbox) {
             // It changed nothing, so there is nothing to bring home.
             out.push(Output::Answer { id, answer: Ok(crate::io::Answered::Drained) });
         }
-        Input::Command { id, command: Command::Promote | Command::Digest } => {
+        Input::Command {
+            id,
+            command: Command::Promote { .. } | Command::HandOver { .. } | Command::Digest,
+        } => {
             out.push(Output::Answer { id, answer: Err(why.into()) });
         }
         Input::DiskDone { result: Ok(DiskDone::Read { buf, .. }), .. } => out.push(Output::Release(buf)),
@@ -212,7 +215,8 @@ impl Core {
             Input::Received { link, frame, payload } => self.on_received(link, frame, payload),
             Input::Lost { link } => self.lose(link),
             Input::Command { id, command } => match command {
-                Command::Promote => self.on_promote(id),
+                Command::Promote { take_over } => self.on_promote(id, take_over),
+                Command::HandOver { to } => self.on_handover_command(id, to),
                 Command::Drain => self.on_drain(id),
                 Command::Digest => self.ask_digest(id),
             },
@@ -235,6 +239,8 @@ impl Core {
         self.lanes_tick();
         self.candidate_tick();
         self.follower_tick();
+        self.handover_tick();
+        self.vigil_tick();
         self.refuse_impatient();
         self.forward_tick();
     }
@@ -248,8 +254,13 @@ impl Core {
         let feed = self.feed.as_ref().filter(|feed| feed.is_owed()).map(|feed| feed.heard.after(silence));
         let candidate = self.candidate.as_ref().and_then(crate::candidate::Candidate::deadline);
         let unknown = self.unknown_since().map(|since| since.after(silence));
-        let forwarder = self.forward_deadline();
-        [requests, feed, candidate, unknown, self.lanes_deadline(), forwarder].into_iter().flatten().min()
+        let handing = self.primary.as_ref().and_then(|p| p.handing).map(|handing| handing.deadline());
+        let ceding = self.ceding.map(|ceding| ceding.deadline());
+        let own = [requests, feed, candidate, unknown, handing, ceding];
+        own.into_iter()
+            .chain([self.lanes_deadline(), self.vigil_deadline(), self.forward_deadline()])
+            .flatten()
+            .min()
     }
 
     fn on_disk_done(&mut self, op: OpId, result: Result<DiskDone, DiskError>) {
@@ -318,6 +329,7 @@ impl Core {
     /// A restart is on record. The one that reigned last, or is to reign first, asks for promises.
     fn take_part(&mut self) {
         self.takes_part = true;
+        self.wait_for_a_primary();
         let me = self.me();
         let promised = self.promised();
         let first = promised == Epoch::ZERO && self.setup.first_primary == me;

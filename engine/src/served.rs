@@ -276,10 +276,10 @@ impl Core {
             let end = incarnation.next();
             // Its name must be for ever: in every mode it is durable on the quorum.
             self.want_durable(end);
-            let pulse = self.confirmation_for_write();
+            let proof = self.proof_for_write();
             let done = Good::Attached { incarnation };
             if let Some(primary) = self.primary.as_mut() {
-                primary.firm_push(Admitted { owner, end, since, done, pulse });
+                primary.firm_push(Admitted { owner, end, since, done, proof });
             }
         }
     }

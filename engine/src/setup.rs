@@ -41,6 +41,15 @@ pub enum Ack {
     Written,
 }
 
+/// Who finds a new primary when the volume has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failover {
+    /// The replicas themselves, where the commit rule allows it: any but `one`.
+    Automatic,
+    /// An operator, or the last primary when it comes back.
+    Manual,
+}
+
 /// Every number that bounds a replica. Sizes in bytes, times as durations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -70,6 +79,11 @@ pub struct Limits {
     pub quorum_patience: Duration,
     /// How often a primary tells idle peers that it is there.
     pub pulse_interval: Duration,
+    /// How long a voter that answered its primary promises nobody else, by its own clock. All replicas of a volume
+    /// must be told the same. Zero: there are no leases, and every read is confirmed by an answer of its own.
+    pub lease: Duration,
+    /// By how many percent the rate of any clock may be wrong, either way; below 100.
+    pub clock_error_percent: u32,
     /// A peer that has said nothing for so long is lost.
     pub silence_max: Duration,
     /// How long one round of candidacy may take.
@@ -93,11 +107,22 @@ impl Default for Limits {
             overlay_bytes_max: 32 << 20,
             base_extents: 8,
             quorum_patience: Duration::from_secs(60),
-            pulse_interval: Duration::from_millis(500),
+            pulse_interval: Duration::from_millis(200),
+            lease: Duration::from_secs(1),
+            clock_error_percent: 5,
             silence_max: Duration::from_secs(5),
             candidacy_round: Duration::from_secs(5),
             recovery: seawall_recovery::session::Limits::default(),
         }
+    }
+}
+
+impl Limits {
+    /// How much of a lease its holder may count on, by its own clock: less than the whole by as much as its clock may
+    /// be slow while that of the one who granted it is fast.
+    #[must_use]
+    pub fn lease_held(&self) -> Duration {
+        self.lease * (100 - self.clock_error_percent) / (100 + self.clock_error_percent)
     }
 }
 
@@ -118,6 +143,10 @@ pub struct Setup {
     pub commit: CommitRule,
     /// What a copy's acknowledgement of a plain write means.
     pub ack: Ack,
+    /// Who finds a new primary.
+    pub failover: Failover,
+    /// Where this life's chances come from; another number in every life.
+    pub seed: u64,
     /// Names the machine's present boot, so that a power loss can be told from a killed process.
     pub machine_boot: [u8; 16],
     /// All bounds.
@@ -128,7 +157,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The usual: commit rule `majority`, durable acknowledgements, default limits, an unknown boot.
+    /// The usual: commit rule `majority`, durable acknowledgements, automatic failover, default limits, an unknown boot.
     ///
     /// Sizes in blocks of 4096 bytes.
     #[must_use]
@@ -147,6 +176,8 @@ impl Setup {
             volume_blocks,
             commit: CommitRule::Majority,
             ack: Ack::Durable,
+            failover: Failover::Automatic,
+            seed: 0,
             machine_boot: [0; 16],
             limits: Limits::default(),
             #[cfg(feature = "bait")]

@@ -116,10 +116,12 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
             let report = plane.report().await.ok_or_else(|| refused("the replica is gone".to_owned()))?;
             Ok(json!(report))
         }
-        Ask::Promote => match plane.node.command(Command::Promote).await.map_err(refused)? {
-            Answered::Promoted(epoch) => Ok(json!({ "epoch": epoch })),
-            other => Err(refused(format!("an answer to something else: {other:?}"))),
-        },
+        Ask::Promote => {
+            match plane.node.command(Command::Promote { take_over: false }).await.map_err(refused)? {
+                Answered::Promoted(epoch) => Ok(json!({ "epoch": epoch })),
+                other => Err(refused(format!("an answer to something else: {other:?}"))),
+            }
+        }
         Ask::Digest => match plane.node.command(Command::Digest).await.map_err(refused)? {
             Answered::Digest { at, digests } => {
                 let name = |(replica, digest)| (plane.config.name_of(replica), format!("{digest:032x}"));

@@ -15,9 +15,9 @@ pub const APPEND_PREFIX_BYTES: usize = 8;
 /// Bytes of an [`Ack`].
 pub const ACK_BYTES: usize = 32;
 /// Bytes of a [`Pulse`].
-pub const PULSE_BYTES: usize = 32;
+pub const PULSE_BYTES: usize = 40;
 /// Bytes of a [`PulseAck`].
-pub const PULSE_ACK_BYTES: usize = 8 + ACK_BYTES;
+pub const PULSE_ACK_BYTES: usize = 8 + ACK_BYTES + 16;
 
 /// How far a replica is, as four frontiers: `home <= durable <= written <= received`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -55,6 +55,9 @@ pub struct Pulse {
     pub settled: Lsn,
     /// The barrier: the replica shall make durable what it has below it, without waiting for more.
     pub flush_to: Lsn,
+    /// The newest pulse that so many voters answered that nobody else could be promoted meanwhile: while it moves,
+    /// the primary is not cut off.
+    pub confirmed: u64,
 }
 
 /// The meta part of a `PulseAck`.
@@ -64,6 +67,10 @@ pub struct PulseAck {
     pub seq: u64,
     /// As an `Ack` would say at this moment.
     pub ack: Ack,
+    /// What the replica's clock shows, in nanoseconds since some moment of its own.
+    pub clock: u64,
+    /// Whether it promises nobody else for the length of a lease. That it has not done so yet it says in any case.
+    pub grants: bool,
 }
 
 impl Frontiers {
@@ -135,13 +142,13 @@ impl Pulse {
     /// Its [`PULSE_BYTES`] bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        words([self.seq, self.end.0, self.settled.0, self.flush_to.0])
+        words([self.seq, self.end.0, self.settled.0, self.flush_to.0, self.confirmed])
     }
 
     /// The pulse that these bytes are.
     pub fn decode(meta: &[u8]) -> Result<Pulse, Violation> {
-        let [seq, end, settled, flush_to] = from_words(meta)?;
-        Ok(Pulse { seq, end: Lsn(end), settled: Lsn(settled), flush_to: Lsn(flush_to) })
+        let [seq, end, settled, flush_to, confirmed] = from_words(meta)?;
+        Ok(Pulse { seq, end: Lsn(end), settled: Lsn(settled), flush_to: Lsn(flush_to), confirmed })
     }
 }
 
@@ -150,15 +157,15 @@ impl PulseAck {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let Ack { received, written, durable, home } = self.ack;
-        words([self.seq, received.0, written.0, durable.0, home.0])
+        words([self.seq, received.0, written.0, durable.0, home.0, self.clock, u64::from(self.grants)])
     }
 
     /// The answer that these bytes are.
     pub fn decode(meta: &[u8]) -> Result<PulseAck, Violation> {
-        let [seq, received, written, durable, home] = from_words(meta)?;
+        let [seq, received, written, durable, home, clock, grants] = from_words(meta)?;
         let ack =
             Ack { received: Lsn(received), written: Lsn(written), durable: Lsn(durable), home: Lsn(home) };
-        Ok(PulseAck { seq, ack })
+        Ok(PulseAck { seq, ack, clock, grants: grants != 0 })
     }
 }
 

@@ -111,6 +111,12 @@ kinds! {
     Fetched = 68,
     /// There are no more.
     FetchEnd = 69,
+    /// A fed replica asks its primary to hand over to it.
+    Cede = 70,
+    /// The primary has handed its lease back, and names its successor.
+    Release = 71,
+    /// It does not hand over, and why.
+    Keep = 72,
     /// A client's request, handed on to the primary, and what it writes as payload.
     Forward = 96,
     /// Its answer, and what it reads as payload.
@@ -128,6 +134,7 @@ impl Kind {
             Kind::Greet | Kind::Facts | Kind::Begin | Kind::Begun | Kind::BaseAck | Kind::BaseDone => false,
             Kind::DigestAsk | Kind::Digest | Kind::Refuse => false,
             Kind::Ask | Kind::Promise | Kind::Denied | Kind::Fetch | Kind::FetchEnd => false,
+            Kind::Cede | Kind::Release | Kind::Keep => false,
         }
     }
 }

@@ -57,14 +57,14 @@ fn the_feed_is_these_bytes() {
     assert_eq!(ACK.encode(), ack);
     assert_eq!(Ack::decode(&ack), Ok(ACK));
 
-    let answer = PulseAck { seq: 0x0102, ack: ACK };
-    let bytes = [&[2, 1, 0, 0, 0, 0, 0, 0][..], &ack].concat();
+    let answer = PulseAck { seq: 0x0102, ack: ACK, clock: 0x0304, grants: true };
+    let clock = [4, 3, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+    let bytes = [&[2, 1, 0, 0, 0, 0, 0, 0][..], &ack, &clock].concat();
     assert_eq!(answer.encode(), bytes);
     assert_eq!(PulseAck::decode(&bytes), Ok(answer));
 
-    let pulse = Pulse { seq: 1, end: Lsn(2), settled: Lsn(3), flush_to: Lsn(4) };
-    let bytes =
-        [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0];
+    let pulse = Pulse { seq: 1, end: Lsn(2), settled: Lsn(3), flush_to: Lsn(4), confirmed: 5 };
+    let bytes = [1_u64, 2, 3, 4, 5].map(u64::to_le_bytes).concat();
     assert_eq!(pulse.encode(), bytes);
     assert_eq!(Pulse::decode(&bytes), Ok(pulse));
 }

@@ -136,8 +136,13 @@ impl Volume {
     fn ask(&mut self, candidate: usize, voter: usize, heard: bool) {
         let Some(epoch) = self.voters[candidate].candidacy.as_ref().map(|it| it.epoch) else { return };
         let asked = &mut self.voters[voter];
-        let standing =
-            Standing { able: true, promised: asked.promised, whole: asked.whole, hears_a_primary: false };
+        let standing = Standing {
+            able: true,
+            promised: asked.promised,
+            whole: asked.whole,
+            hears_a_primary: false,
+            leased: false,
+        };
         if standing.denial(&Ask { epoch, sounding: false, planned: true }).is_some() {
             return;
         }

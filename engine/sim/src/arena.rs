@@ -47,11 +47,16 @@ pub enum Arena {
     AloneWritten,
     /// Names lead to other nodes than they should, and the operator promotes.
     WrongDoor,
+    /// No operator: primaries are cut off, deaf, or stand still for longer than a lease, and clocks are as wrong as
+    /// they may be.
+    Unattended,
+    /// The same, and voters are killed and back at once.
+    UnattendedCrashes,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 16] = [
+    pub const ALL: [Arena; 18] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -68,6 +73,8 @@ impl Arena {
         Arena::Alone,
         Arena::AloneWritten,
         Arena::WrongDoor,
+        Arena::Unattended,
+        Arena::UnattendedCrashes,
     ];
 
     /// Its name on a command line and in tables.
@@ -90,6 +97,8 @@ impl Arena {
             Arena::Alone => "alone",
             Arena::AloneWritten => "alone-written",
             Arena::WrongDoor => "wrong-door",
+            Arena::Unattended => "unattended",
+            Arena::UnattendedCrashes => "unattended-crashes",
         }
     }
 
@@ -116,17 +125,24 @@ impl Arena {
             Bait::AckWhatWasTold | Bait::ResumeUnasked | Bait::SkipRecord | Bait::ReplayUnchecked => {
                 Arena::Links
             }
-            Bait::BaseOverNewer | Bait::ReadUnpinned => Arena::Stalls,
+            Bait::BaseOverNewer => Arena::Stalls,
             Bait::SkipBlock | Bait::RebuildingCounts | Bait::BaseWaitsForEver | Bait::AddressKeyed => {
                 Arena::Rebuild
             }
             Bait::RebuildingVotes => Arena::RebuildCrashes,
             Bait::WholeTooEarly => Arena::RebuildStarts,
             Bait::DigestAtEnd => Arena::RebuildAll,
-            Bait::CommitFalls | Bait::FeedUnpinned | Bait::KeepPin | Bait::SentIsHeld => Arena::Behind,
+            Bait::CommitFalls
+            | Bait::FeedUnpinned
+            | Bait::ReadUnpinned
+            | Bait::KeepPin
+            | Bait::SentIsHeld => Arena::Behind,
             Bait::CutBelowHome | Bait::NamedOnce => Arena::Alone,
             Bait::CommitPastCut => Arena::AloneWritten,
             Bait::AnyDiskWillDo => Arena::WrongDoor,
+            Bait::LeaseAtAdmission | Bait::NoPreVote => Arena::Unattended,
+            Bait::GrantForgotten | Bait::RankByLength => Arena::UnattendedCrashes,
+            Bait::GrantIgnored => Arena::Split,
         }
     }
 
@@ -227,6 +243,12 @@ impl Arena {
                 profile.one_way = often(500, 2000);
                 profile.wire.swap = often(300, 1500);
             }
+            Arena::Unattended => unattended(profile),
+            Arena::UnattendedCrashes => {
+                unattended(profile);
+                profile.kill = often(200, 700);
+                profile.down = Every { min: 10 * MILLIS, max: 100 * MILLIS };
+            }
         }
     }
 }
@@ -265,6 +287,7 @@ fn calm(profile: &mut Profile) {
     profile.device = DeviceProfile::default();
     profile.wire = WireProfile::default();
     profile.clock_jumps = false;
+    profile.automatic = false;
     profile.net.bandwidth = 0;
     profile.net.bound = 0;
     profile.disk.stalls = 0;
@@ -286,6 +309,22 @@ fn slow_disk(profile: &mut Profile) {
     profile.net.delay_max = 100_000;
 }
 
+/// Nobody helps, and primaries are lost to the others for longer than a lease.
+fn unattended(profile: &mut Profile) {
+    profile.automatic = true;
+    profile.cut = often(300, 1200);
+    profile.one_way = often(300, 1200);
+    profile.pause = often(300, 1200);
+    profile.outage = Every { min: 300 * MILLIS, max: 1500 * MILLIS };
+    profile.clock_ppm = 50_000;
+    profile.disk.latency_max = 20 * MILLIS;
+    profile.disk.stalls = 3_000;
+    profile.load.reads = 60;
+    profile.load.hot_blocks = 8;
+    profile.load.blocks_max = 4;
+    profile.load.gives_up = Some(SECOND);
+}
+
 fn split(profile: &mut Profile) {
     profile.usurp = often(800, 2000);
     profile.load.reads = 50;
@@ -295,6 +334,8 @@ fn split(profile: &mut Profile) {
 }
 
 fn split_crashes(profile: &mut Profile) {
+    // Successors need not wait.
+    profile.lease = 0;
     split(profile);
     profile.geometry.log_bytes = LOG_BYTES_MIN;
     profile.load.blocks_max = 16;

@@ -2,7 +2,7 @@
 
 use seawall_engine::bait::Bait;
 use seawall_engine::format::{both_slots, newborn};
-use seawall_engine::setup::{Limits, Peer, Setup};
+use seawall_engine::setup::{Failover, Limits, Peer, Setup};
 use seawall_recovery::session::Limits as RecoveryLimits;
 use seawall_wal::names::ReplicaId;
 
@@ -17,6 +17,7 @@ pub(crate) fn setup(
     addresses: &[String],
     node: usize,
     machine_boot: [u8; 16],
+    seed: u64,
     bait: Option<Bait>,
 ) -> Setup {
     Setup {
@@ -27,6 +28,8 @@ pub(crate) fn setup(
         volume_blocks: profile.geometry.volume_blocks,
         commit: profile.commit,
         ack: profile.ack,
+        failover: if profile.automatic { Failover::Automatic } else { Failover::Manual },
+        seed,
         machine_boot,
         limits: limits(profile),
         bait,
@@ -67,7 +70,8 @@ fn limits(profile: &Profile) -> Limits {
     };
     Limits {
         quorum_patience: Duration::from_secs(3),
-        pulse_interval: Duration::from_millis(100),
+        pulse_interval: Duration::from_millis(75),
+        lease: Duration::from_nanos(profile.lease),
         silence_max: Duration::from_millis(1500),
         candidacy_round: Duration::from_millis(1500),
         recovery,
@@ -84,7 +88,7 @@ fn limits(profile: &Profile) -> Limits {
 pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
     let mut disk = Disk::new(profile.geometry);
     let addresses = Directory::new(profile.replicas).on_start(node);
-    let superblock = newborn(&setup(profile, &addresses, node, [0; 16], None), profile.geometry);
+    let superblock = newborn(&setup(profile, &addresses, node, [0; 16], 0, None), profile.geometry);
     for (area, offset, bytes) in both_slots(&superblock) {
         disk.format(area, offset, &bytes);
     }

@@ -88,7 +88,7 @@ impl World {
             return Ok(());
         }
         let heir = self.chances.operator.pick(&heirs);
-        self.promote(heir)
+        self.promote(heir, true)
     }
 
     /// Its copy is thrown away and comes back from the others.

@@ -53,11 +53,6 @@ impl NodeClock {
         NodeClock { started, origin, rate: u64::try_from(rate).expect("a clock runs forward") }
     }
 
-    /// It shows so many nanoseconds more from now on.
-    pub(crate) fn jump(&mut self, nanos: u64) {
-        self.origin += nanos;
-    }
-
     /// What it shows.
     pub(crate) fn shows(&self, now: Moment) -> Instant {
         let local = u128::from(now.since(self.started)) * u128::from(self.rate) / 1_000_000;
@@ -86,13 +81,6 @@ mod tests {
                 assert!(when.0 <= 77 || clock.shows(Moment(when.0 - 1)) < Instant(deadline));
             }
         }
-    }
-
-    #[test]
-    fn a_clock_that_jumped_shows_more_and_goes_on_at_its_rate() {
-        let mut clock = NodeClock::new(Moment(0), 5, 50_000);
-        clock.jump(100);
-        assert_eq!(clock.shows(Moment(20)), Instant(126));
     }
 
     #[test]

@@ -82,7 +82,11 @@ impl Act {
             Act::Rot { .. } | Act::Lose { .. } | Act::Misdirect { .. } => true,
             Act::Hang { .. } | Act::Fill { .. } | Act::Flip { .. } => true,
             Act::Kill { .. } | Act::Power { .. } | Act::Pause { .. } | Act::Cut { .. } => false,
-            Act::Reset { .. } | Act::Promote { .. } | Act::Wipe { .. } | Act::Split { .. } => false,
+            Act::Reset { .. }
+            | Act::Promote { .. }
+            | Act::Handover { .. }
+            | Act::Wipe { .. }
+            | Act::Split { .. } => false,
             Act::Swap { .. } | Act::Move { .. } => false,
             Act::Start { .. } | Act::Resume { .. } | Act::Join { .. } | Act::Stick { .. } => false,
             Act::Fail { .. } | Act::Stall { .. } => false,
@@ -130,9 +134,14 @@ acts! {
         /// The how many-th of them, counted round.
         nth: u32 = "",
     }
-    /// The operator promotes a node.
+    /// The operator has a node take over.
     Promote "promote" Promotion {
         /// Which.
+        node: usize = "",
+    }
+    /// The operator has the primary hand over to a node.
+    Handover "handover" Handover {
+        /// To which.
         node: usize = "",
     }
     /// A follower's copy is wiped, as an operator does it: its process is killed, and starts again.
@@ -299,6 +308,7 @@ mod tests {
             Act::Cut { from: 2, to: 0, long: Span(MILLI) },
             Act::Reset { nth: 77 },
             Act::Promote { node: 2 },
+            Act::Handover { node: 1 },
             Act::Wipe { node: 2, down: Span(5) },
             Act::Split { nth: 3 },
             Act::Rot { node: 0, area: Area::Super, rot: Rot::Sector, nth: 9 },

@@ -87,7 +87,9 @@ impl World {
                     && self.is_alive(node)
                     && (self.profile.ack == Ack::Durable || node == self.profile.fragile)
             }
-            Act::Pause { node, .. } | Act::Promote { node } => node < nodes && self.is_up(node),
+            Act::Pause { node, .. } | Act::Promote { node } | Act::Handover { node } => {
+                node < nodes && self.is_up(node)
+            }
             Act::Cut { from, to, .. } => from < nodes && to < nodes && from != to,
             Act::Reset { .. } => self.net.open_connections() > 0,
             Act::Wipe { node, .. } => node < nodes && self.may_wipe(node),
@@ -130,7 +132,8 @@ impl World {
                     self.nodes[node].pool.release(buf);
                 }
             }
-            Act::Promote { node } => return self.promote(node),
+            Act::Promote { node } => return self.promote(node, true),
+            Act::Handover { node } => return self.promote(node, false),
             Act::Wipe { node, down } => self.wipe(node, down.0),
             Act::Split { nth } => self.split(nth),
             Act::Rot { node, area, rot, nth } => self.rot(node, area, rot, nth),
@@ -359,7 +362,8 @@ impl World {
         let now = here.clock.shows(self.now);
         self.tally.mark(Table::Choice, choice(&here.disk).0.name());
         let addresses = self.directory.on_start(node);
-        let setup = setup(&self.profile, &addresses, node, here.machine_boot(), self.options.bait);
+        let seed = self.chances.dice.below(u64::MAX);
+        let setup = setup(&self.profile, &addresses, node, here.machine_boot(), seed, self.options.bait);
         self.transcript.line(self.now, &node, || format!("=== up, life {}", self.nodes[node].life));
         self.nodes[node].replica = Some(Replica::new(now, setup));
         self.hear(node, Input::Tick)
@@ -373,11 +377,8 @@ impl World {
         self.sign(node, Sign::Resumed);
         self.nodes[node].state = State::Up;
         if self.profile.clock_jumps && self.chances.jump.coin() {
-            // As after a machine was suspended: time went on faster than the world's.
-            let here = &mut self.nodes[node];
-            here.clock.jump(self.chances.jump.below(60 * SECOND));
-            here.deadline = None;
-            self.tally.fired(Fault::ClockJump, 1);
+            // It looks at its clock before it hears of anything that came meanwhile.
+            self.nodes[node].deadline = None;
             self.step(node, Input::Tick)?;
         }
         for input in core::mem::take(&mut self.nodes[node].inbox) {
@@ -416,10 +417,13 @@ impl World {
             !self.load || self.profile.load.outstanding == 0 || self.now.since(self.served_last) < PATIENCE;
         if reigns && served {
             self.reigned_last = self.now;
-        } else if helps && self.now.since(self.reigned_last) > PATIENCE {
+        } else if helps
+            && !self.profile.finds_itself_a_primary()
+            && self.now.since(self.reigned_last) > PATIENCE
+        {
             self.reigned_last = self.now;
             let node = self.chances.operator.index(self.nodes.len());
-            return self.promote(node);
+            return self.promote(node, true);
         }
         Ok(())
     }

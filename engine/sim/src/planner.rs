@@ -340,7 +340,14 @@ impl World {
                 let nth = u32::try_from(crash.below(1 << 16)).expect("small");
                 (vec![Act::Reset { nth }], Fault::Reset)
             }
-            Kind::Promote => (vec![Act::Promote { node: promotion.index(nodes) }], Fault::Promotion),
+            Kind::Promote => {
+                let node = promotion.index(nodes);
+                if promotion.coin() {
+                    (vec![Act::Promote { node }], Fault::Promotion)
+                } else {
+                    (vec![Act::Handover { node }], Fault::Handover)
+                }
+            }
             Kind::Usurp => return self.usurp(),
             Kind::Wipe => return self.plan_wipe(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),

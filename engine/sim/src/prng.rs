@@ -50,6 +50,10 @@ pub(crate) enum Stream {
     Hang,
     /// Whether connections prove who is at their ends.
     Proof,
+    /// What machines are given to draw their own chances from.
+    Dice,
+    /// Who finds a new primary.
+    Failover,
 }
 
 impl Stream {
@@ -79,6 +83,8 @@ impl Stream {
             Stream::Jump => 20,
             Stream::Hang => 15,
             Stream::Proof => 41,
+            Stream::Dice => 23,
+            Stream::Failover => 24,
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::device::Loss;
 use crate::prng::{Prng, Stream};
 pub(crate) use crate::profile::weather::{DeviceProfile, WireProfile};
 
+/// The usual lease.
+const LEASE: u64 = 300 * MILLIS;
+
 /// How often something happens: after a time between these, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Every {
@@ -114,6 +117,10 @@ pub(crate) struct Profile {
     pub(crate) commit: CommitRule,
     /// What an acknowledgement means.
     pub(crate) ack: Ack,
+    /// Whether the replicas find a new primary themselves.
+    pub(crate) automatic: bool,
+    /// How long a lease is, in nanoseconds; zero: there are none.
+    pub(crate) lease: u64,
     /// Sizes.
     pub(crate) geometry: Geometry,
     /// How long there are faults, in nanoseconds.
@@ -194,6 +201,8 @@ impl Profile {
                 CommitRule::All,
             ]),
             ack: p.pick(&[Ack::Durable, Ack::Durable, Ack::Written]),
+            automatic: false,
+            lease: LEASE,
             geometry: Geometry {
                 volume_blocks,
                 log_bytes: LOG_BYTES_MIN + p.below(3) * (LOG_BYTES_MIN / 2),
@@ -283,6 +292,11 @@ impl Profile {
         self
     }
 
+    /// Whether nobody is needed to find a new primary.
+    pub(crate) fn finds_itself_a_primary(&self) -> bool {
+        self.automatic && self.commit != CommitRule::One
+    }
+
     /// Whether writes go on without one of the copies.
     pub(crate) fn has_spare(&self) -> bool {
         copies_needed(self.commit, self.replicas) < self.replicas
@@ -301,6 +315,9 @@ impl Profile {
             self.commit = CommitRule::One;
         }
         self.settle_weather(&mut Prng::new(seed, Stream::Weather));
+        let p = &mut Prng::new(seed, Stream::Failover);
+        self.automatic = p.below(4) > 0;
+        self.lease = p.pick(&[0, LEASE, LEASE, LEASE, LEASE, LEASE, 2 * LEASE, 2 * LEASE]);
     }
 }
 
@@ -357,6 +374,7 @@ impl fmt::Display for Profile {
             ("swap", self.wire.swap.is_some()),
             ("move", self.wire.r#move.is_some()),
             ("jump", self.clock_jumps),
+            ("automatic", self.automatic),
         ];
         let names: Vec<&str> = on.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
         write!(f, "; loss {:?}; {}", self.loss, names.join(" "))

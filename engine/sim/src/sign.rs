@@ -27,7 +27,10 @@ pub(crate) enum Sign<'a> {
     /// It goes on after a pause.
     Resumed,
     /// It is told to reign.
-    Promoted,
+    Promoted {
+        /// Without asking the present one.
+        take_over: bool,
+    },
     /// A write completed; something was read; a request was refused or cut off.
     Wrote,
     Read,

@@ -2,6 +2,7 @@
 
 use seawall_engine::io::{Buf, Done, Input, OpId, Outbox, Output, Refusal, RequestId};
 use seawall_engine::notice::Notice;
+use seawall_engine::replica::Replica;
 use seawall_engine::status::Role;
 
 use crate::client::Wish;
@@ -20,6 +21,8 @@ use crate::world::{Event, RECENT, World};
 
 /// A node that only hands requests on, where the one who answers counts.
 const NOBODY: usize = usize::MAX - 1;
+/// Clocks that are further off than a lease allows for; in a million.
+const CLOCK_PPM_MAX: u64 = 50_000;
 /// More steps than this within a millisecond are no progress.
 const STEPS_PER_MILLI_MAX: u32 = 20_000;
 
@@ -270,6 +273,13 @@ impl World {
         self.on_named_answer(node, &request, &result)?;
         let pause = match &result {
             Ok(done) => {
+                // What was handed on was shown by the one who was asked.
+                if let Some((Role::Primary, epoch)) = self.nodes[node].replica.as_ref().map(Replica::role)
+                    && self.profile.clock_ppm <= CLOCK_PPM_MAX
+                    && self.profile.lease > 0
+                {
+                    self.oracle.reigns.check_shows(node, epoch)?;
+                }
                 self.on_done(node, &request, done)?;
                 self.on_told(node, &request);
                 let wait = self.now.since(request.since);

@@ -38,6 +38,8 @@ pub enum Fault {
     FlushError,
     /// The operator promoted a node for no reason.
     Promotion,
+    /// The operator had the primary hand over.
+    Handover,
     /// A client did not wait for its answer.
     GaveUp,
     /// A replica was promoted while the primary could not hear of it, and went on with the other voters.
@@ -82,7 +84,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 35] = [
+    pub const ALL: [Fault; 36] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -98,6 +100,7 @@ impl Fault {
         Fault::WriteError,
         Fault::FlushError,
         Fault::Promotion,
+        Fault::Handover,
         Fault::GaveUp,
         Fault::Usurped,
         Fault::GreetHeldBack,
@@ -139,6 +142,7 @@ impl Fault {
             Fault::WriteError => "write-error",
             Fault::FlushError => "flush-error",
             Fault::Promotion => "promotion",
+            Fault::Handover => "handover",
             Fault::GaveUp => "gave-up",
             Fault::Usurped => "usurped",
             Fault::GreetHeldBack => "greet-held-back",

@@ -74,7 +74,9 @@ impl Timeline {
                 self.tell(now, &who, "UP", "from the disk alone");
             }
             Sign::Resumed => self.tell(now, &who, "RESUMED", ""),
-            Sign::Promoted => self.tell(now, &who, "command", "promote"),
+            Sign::Promoted { take_over } => {
+                self.tell(now, &who, "command", if take_over { "take over" } else { "promote" })
+            }
             Sign::Deed(act) => self.tell(now, "-", "DEED", &act.to_string()),
             Sign::Heals => self.tell(now, "-", "HEALS", "no more faults: everything is mended and runs"),
             Sign::Wrote => *self.clients.entry("writes done").or_default() += 1,
@@ -147,5 +149,6 @@ fn is_daily(kind: Kind) -> bool {
         Kind::DigestAsk | Kind::Digest | Kind::Refuse => false,
         Kind::Ask | Kind::Promise | Kind::Denied | Kind::Fetch | Kind::FetchEnd => false,
         Kind::Forward | Kind::Forwarded => false,
+        Kind::Cede | Kind::Release | Kind::Keep => false,
     }
 }

@@ -120,6 +120,7 @@ pub(crate) struct Chances {
     pub(crate) stuck: Prng,
     pub(crate) damage: Prng,
     pub(crate) jump: Prng,
+    pub(crate) dice: Prng,
 }
 
 /// Everything.
@@ -210,6 +211,7 @@ impl World {
                 stuck: stream(Stream::Stuck),
                 damage: stream(Stream::Damage),
                 jump: stream(Stream::Jump),
+                dice: stream(Stream::Dice),
             },
             nodes,
             net: Net::new(
@@ -412,9 +414,9 @@ impl World {
     }
 
     /// The operator tells a node to become primary.
-    pub(crate) fn promote(&mut self, node: usize) -> Result<(), Failure> {
-        self.sign(node, Sign::Promoted);
-        self.command(node, Command::Promote).map(|_| ())
+    pub(crate) fn promote(&mut self, node: usize, take_over: bool) -> Result<(), Failure> {
+        self.sign(node, Sign::Promoted { take_over });
+        self.command(node, Command::Promote { take_over }).map(|_| ())
     }
 
     /// The operator tells a node something. Gives the name under which it answers.

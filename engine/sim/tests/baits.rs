@@ -106,10 +106,14 @@ baits! {
     stories: {
         base_blocks_that_wait_for_ever_are_caught: BaseWaitsForEver in "recovery/base-waits-no-more";
         a_candidate_that_never_yields_is_caught: NeverYield in "correctness/yields-to-a-better-log";
+        a_reign_that_a_broken_fetch_forgets_is_caught: LineageBehind in "correctness/fetch-breaks-after-a-start";
+        a_candidate_that_does_not_sound_is_caught: NoPreVote in "correctness/flapping-follower";
+        a_long_log_of_an_old_epoch_is_caught: RankByLength in "correctness/longer-is-not-better";
+        a_lease_that_a_restart_forgets_is_caught: GrantForgotten in "correctness/lease-of-a-restarted-voter";
     }
     an_acknowledgement_before_the_disk_has_it_is_caught: AckBeforeDisk by ["durable-before-done"];
     a_completion_one_copy_early_is_caught: CompleteOneEarly by ["durable-before-done"];
-    a_flush_that_a_replaced_primary_completes_is_caught: FlushUnconfirmed by ["durable-before-done"];
+    a_flush_that_a_replaced_primary_completes_is_caught: FlushUnconfirmed by ["durable-before-done", "reads-need-a-lease"];
     a_record_that_goes_home_before_it_is_committed_is_caught: HomeBeforeCommit by ["only-committed-goes-home"];
     a_hole_in_the_stream_is_caught: SkipRecord by ["one-history", "log-is-dense"];
     an_old_reign_that_goes_on_after_a_restart_is_caught: ReignAgain by ["one-primary-per-epoch"];
@@ -129,10 +133,11 @@ baits! {
     a_vote_of_a_copy_that_is_not_whole_is_caught: RebuildingCounts by ["rebuilding-never-votes"];
     a_copy_that_is_called_whole_before_its_log_is_caught: WholeTooEarly by ["rebuilding-never-votes"];
     a_tail_that_is_overwritten_before_its_cut_is_durable_is_caught: FetchBeforeCut by ["cut-only-above-checkpoint"];
-    a_reign_that_a_broken_fetch_forgets_is_caught: LineageBehind by ["log-is-dense"];
     a_commit_frontier_above_the_end_of_the_log_is_caught: CommitPastCut by ["committed-never-falls"];
     what_was_sent_and_not_answered_is_caught: SentIsHeld by ["durable-before-done"];
-    a_read_without_a_majority_is_caught: ReadUnconfirmed by ["one-history"];
+    a_read_without_a_lease_is_caught: ReadUnconfirmed by ["one-history", "reads-need-a-lease"];
+    a_lease_that_is_not_checked_again_is_caught: LeaseAtAdmission by ["reads-need-a-lease"];
+    a_promise_in_spite_of_a_lease_is_caught: GrantIgnored by ["reads-need-a-lease"];
     a_second_completion_is_caught: CompleteTwice by ["completion-exactly-once"];
     a_request_that_is_never_answered_is_caught: ForgetToAnswer by ["it-comes-back", "requests-are-answered"];
     a_buffer_that_does_not_come_home_is_caught: LeakBuffer by ["it-comes-back"];

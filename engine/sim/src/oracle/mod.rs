@@ -105,7 +105,7 @@ impl Oracle {
             frontiers: Frontiers::new(profile.replicas),
             history: History::new(profile.replicas),
             home: Home::new(profile.replicas, profile.commit == CommitRule::One),
-            reigns: Reigns::default(),
+            reigns: Reigns::new(),
             bodies: Bodies::default(),
             lives: Lives::new(profile.replicas),
             rings: Rings::new(profile.replicas),
@@ -215,7 +215,7 @@ impl Oracle {
     pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk) {
         self.copies.on_wiped(node);
         self.rings.on_wiped(node);
-        let whole = self.votes.on_crashed(node, disk, &self.history);
+        let whole = self.votes.on_wiped(node, disk, &self.history);
         self.found = self.found.take().or(whole.err());
         self.rings.on_crashed(node, disk);
         self.lives.on_thrown_away(node);

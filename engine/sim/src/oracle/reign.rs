@@ -1,4 +1,5 @@
-//! one-primary-per-epoch: an epoch has one primary, in one life of it.
+//! one-primary-per-epoch: an epoch has one primary, in one life of it. reads-need-a-lease: what an older reign shows,
+//! it shows before a newer one serves.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +9,23 @@ use seawall_wal::names::Epoch;
 use crate::oracle::Failure;
 
 /// Who reigned in which epoch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reigns {
     by_epoch: BTreeMap<Epoch, (usize, u32)>,
+    served: Epoch,
 }
 
 impl Reigns {
+    /// Nobody has reigned.
+    pub(crate) fn new() -> Reigns {
+        Reigns { by_epoch: BTreeMap::new(), served: Epoch::ZERO }
+    }
+
     /// A replica says what it is.
     pub(crate) fn on_status(&mut self, node: usize, life: u32, status: &Status) -> Result<(), Failure> {
         match status.role {
-            Role::Starting | Role::Primary => {}
+            Role::Starting => {}
+            Role::Primary => self.served = self.served.max(status.epoch),
             Role::Opening | Role::Follower | Role::Candidate | Role::Faulted | Role::Drained => return Ok(()),
         }
         let reigns = *self.by_epoch.entry(status.epoch).or_insert((node, life));
@@ -29,5 +37,15 @@ impl Reigns {
             status.epoch, reigns.0, reigns.1
         );
         Err(Failure::new("one-primary-per-epoch", detail))
+    }
+
+    /// Something is shown to a client that asked in that epoch.
+    pub(crate) fn check_shows(&self, node: usize, epoch: Epoch) -> Result<(), Failure> {
+        if self.served <= epoch {
+            return Ok(());
+        }
+        let detail =
+            format!("node {node} answers in epoch {epoch}, and epoch {} serves already", self.served);
+        Err(Failure::new("reads-need-a-lease", detail))
     }
 }

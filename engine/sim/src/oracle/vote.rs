@@ -43,16 +43,29 @@ impl Copy {
 pub(crate) struct Votes {
     copies: Vec<Copy>,
     counted: BTreeSet<(usize, ReplicaId)>,
+    /// Wiped, and not started since: what its last life said may still be on its way.
+    silenced: BTreeSet<usize>,
 }
 
 impl Votes {
     /// For that many replicas, all born whole.
     pub(crate) fn new(replicas: usize) -> Votes {
-        Votes { copies: vec![Copy::new(); replicas], counted: BTreeSet::new() }
+        Votes { copies: vec![Copy::new(); replicas], counted: BTreeSet::new(), silenced: BTreeSet::new() }
     }
 
-    /// A superblock is durable.
+    /// A superblock was stored.
     pub(crate) fn on_superblock(
+        &mut self,
+        node: usize,
+        superblock: &Superblock,
+        disk: &Disk,
+        history: &History,
+    ) -> Result<(), Failure> {
+        self.silenced.remove(&node);
+        self.note(node, superblock, disk, history)
+    }
+
+    fn note(
         &mut self,
         node: usize,
         superblock: &Superblock,
@@ -82,10 +95,16 @@ impl Votes {
         }
     }
 
-    /// A node crashed, or its disk was wiped.
+    /// A node crashed.
     pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk, history: &History) -> Result<(), Failure> {
         self.counted.retain(|(at, _)| *at != node);
-        superblock(disk).map_or(Ok(()), |superblock| self.on_superblock(node, &superblock, disk, history))
+        superblock(disk).map_or(Ok(()), |superblock| self.note(node, &superblock, disk, history))
+    }
+
+    /// Its disk was wiped.
+    pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk, history: &History) -> Result<(), Failure> {
+        self.silenced.insert(node);
+        self.on_crashed(node, disk, history)
     }
 
     /// A node makes a promise.
@@ -107,8 +126,10 @@ impl Votes {
                 continue;
             }
             let at = self.copies.iter().enumerate().position(|(at, _)| replica(at) == peer.replica);
-            let copy = &self.copies[at.expect("a member")];
-            if self.counted.insert(key) && !copy.is_whole() && copy.promised <= status.epoch {
+            let at = at.expect("a member");
+            let copy = &self.copies[at];
+            let late = self.silenced.contains(&at);
+            if self.counted.insert(key) && !copy.is_whole() && !late && copy.promised <= status.epoch {
                 let detail = format!(
                     "node {node} counts {}, whose disk says that its copy is not whole",
                     peer.replica

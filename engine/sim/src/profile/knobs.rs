@@ -3,7 +3,9 @@
 //!
 //! What the planner draws its deeds from is no knob: a script says the deeds themselves.
 
-use super::{Bounds, DeviceProfile, DiskProfile, Every, LoadProfile, NetProfile, Profile, WireProfile};
+use super::{
+    Bounds, DeviceProfile, DiskProfile, Every, LEASE, LoadProfile, NetProfile, Profile, WireProfile,
+};
 use crate::clock::MILLIS;
 use crate::device::Loss;
 use crate::word::{Span, Word};
@@ -40,6 +42,8 @@ knobs! {
     "copies" count replicas;
     "commit" commit commit;
     "ack" ack ack;
+    "automatic" flag automatic;
+    "lease" span lease;
     "blocks" count geometry.volume_blocks;
     "log" bytes geometry.log_bytes;
     "unit" bytes geometry.unit_bytes;
@@ -89,6 +93,8 @@ impl Profile {
             replicas: 3,
             commit: CommitRule::Majority,
             ack: Ack::Durable,
+            automatic: false,
+            lease: LEASE,
             geometry: Geometry {
                 volume_blocks: 1024,
                 log_bytes: LOG_BYTES_MIN,

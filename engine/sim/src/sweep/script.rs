@@ -312,7 +312,7 @@ fn shutdowns(stage: &mut Stage) -> Result<(), Wrong> {
 }
 
 fn promote(stage: &mut Stage, node: usize) -> Result<(), Wrong> {
-    if let Err(why) = stage.command(node, Command::Promote)? {
+    if let Err(why) = stage.command(node, Command::Promote { take_over: true })? {
         return Err(Wrong::new("it-is-promoted", why));
     }
     stage.reach("the reign of who was promoted", |stage| stage.serving() == Some(node))

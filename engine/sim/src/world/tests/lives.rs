@@ -21,7 +21,8 @@ fn opened_from_bytes(world: &mut World, node: usize) -> Status {
         disk.format(area, 0, &here.disk.bytes(area, 0, bytes));
     }
     let now = here.clock.shows(world.now);
-    let mut replica = Replica::new(now, setup(&world.profile, &addresses, node, here.machine_boot(), None));
+    let mut replica =
+        Replica::new(now, setup(&world.profile, &addresses, node, here.machine_boot(), 0, None));
     let (mut pool, mut prng) = (Pool::default(), Prng::new(0, Stream::Loss));
     let mut inputs = VecDeque::from([Input::Tick]);
     while let Some(input) = inputs.pop_front() {

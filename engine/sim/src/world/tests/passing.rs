@@ -21,7 +21,7 @@ fn with_every_direction_cut_no_node_hears_of_another_and_nothing_completes() {
         let mut heard = Vec::new();
         go_on(&mut world, Moment(SECOND), &mut heard);
         let before = statuses(&world);
-        world.promote(1).expect("a calm world");
+        world.promote(1, true).expect("a calm world");
         go_on(&mut world, Moment(6 * SECOND), &mut heard);
         assert!(heard.is_empty(), "seed {seed}: {} frames passed", heard.len());
         assert!(world.net.held_back > 0, "seed {seed}: nobody spoke, so nothing was shown");
@@ -165,7 +165,7 @@ fn after_a_restart(seed: u64, restarted: usize) -> (World, Vec<Delivered>, Vec<D
     let mut since = Vec::new();
     go_on(&mut world, Moment(2 * SECOND), &mut since);
     if world.serving().is_none() {
-        world.promote(restarted).expect("a calm world");
+        world.promote(restarted, true).expect("a calm world");
     }
     go_on(&mut world, Moment(5 * SECOND), &mut since);
     let first = since.iter().find(|frame| frame.to == restarted).expect("somebody speaks to the new life");
