@@ -28,8 +28,12 @@ const REQUEST_BYTES_MAX: u64 = 4096;
 pub enum Ask {
     /// The [`Report`].
     Status,
-    /// Become primary.
+    /// Become primary, by the present one's handing over if there is one.
     Promote,
+    /// Become primary without asking the present one.
+    TakeOver,
+    /// Hand over to a replica that is in sync.
+    HandOver,
     /// The [`Digests`].
     Digest,
     /// Drain and end; answered when it is drained.
@@ -116,8 +120,13 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
             let report = plane.report().await.ok_or_else(|| refused("the replica is gone".to_owned()))?;
             Ok(json!(report))
         }
-        Ask::Promote => {
-            match plane.node.command(Command::Promote { take_over: false }).await.map_err(refused)? {
+        Ask::HandOver => match plane.node.command(Command::HandOver { to: None }).await.map_err(refused)? {
+            Answered::HandedOver(to) => Ok(json!({ "to": plane.config.name_of(to) })),
+            other => Err(refused(format!("an answer to something else: {other:?}"))),
+        },
+        Ask::Promote | Ask::TakeOver => {
+            let take_over = ask == Ask::TakeOver;
+            match plane.node.command(Command::Promote { take_over }).await.map_err(refused)? {
                 Answered::Promoted(epoch) => Ok(json!({ "epoch": epoch })),
                 other => Err(refused(format!("an answer to something else: {other:?}"))),
             }

@@ -14,6 +14,9 @@ use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
 use crate::{demo, format, inspect, logs, pki, quantity, screen, serve, wipe};
 
+/// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Seawall: block volumes, replicated.
 #[derive(Parser, Debug)]
 #[command(name = "seawall", version)]
@@ -48,8 +51,16 @@ enum Action {
         #[arg(long)]
         watch: bool,
     },
-    /// Make a running replica the primary.
+    /// Make a running replica the primary: the present one hands over to it, or it is elected if there is none.
     Promote {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// Do not ask the present primary, which may answer and not work: be elected in its place.
+        #[arg(long)]
+        take_over: bool,
+    },
+    /// Have a running primary hand over to a replica that is in sync.
+    Handover {
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -159,9 +170,14 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         }
         Action::Format { config, force } => format_devices(&config, force),
         Action::Status { daemon, json, watch } => status(&daemon.socket()?, json, watch),
-        Action::Promote { daemon } => {
-            let answer = admin::ask(&daemon.socket()?, Ask::Promote, Duration::from_secs(120))?;
+        Action::Promote { daemon, take_over } => {
+            let ask = if take_over { Ask::TakeOver } else { Ask::Promote };
+            let answer = admin::ask(&daemon.socket()?, ask, COMMAND_PATIENCE)?;
             say(&format!("primary in epoch {}\n", answer["epoch"].as_str().unwrap_or("?")))
+        }
+        Action::Handover { daemon } => {
+            let answer = admin::ask(&daemon.socket()?, Ask::HandOver, COMMAND_PATIENCE)?;
+            say(&format!("handed over to {}\n", answer["to"].as_str().unwrap_or("?")))
         }
         Action::Digest { daemon } => digest(&daemon.socket()?),
         Action::Stop { daemon } => stop(&daemon.socket()?),

@@ -9,7 +9,7 @@ mod shape;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use seawall_engine::setup::{Ack, CommitRule};
+use seawall_engine::setup::{Ack, CommitRule, Failover};
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
 
 use crate::fault::{Exit, Fault};
@@ -102,6 +102,8 @@ pub struct Limits {
     pub quorum_patience: Option<Duration>,
     /// A peer that has said nothing for so long is lost.
     pub silence: Option<Duration>,
+    /// How long a voter that answered its primary promises nobody else. The same in every node's file.
+    pub lease: Option<Duration>,
 }
 
 /// One node's configuration.
@@ -135,6 +137,8 @@ pub struct Config {
     pub commit: CommitRule,
     /// What a copy's acknowledgement means.
     pub ack: Ack,
+    /// Who finds a new primary.
+    pub failover: Failover,
     /// Who reigns first over a newly formatted volume.
     pub first_primary: ReplicaId,
     /// All replicas.

@@ -66,6 +66,11 @@ pub fn setup(config: &Config, machine_boot: [u8; 16]) -> Setup {
         limits.recovery.silence = silence;
         limits.pulse_interval = limits.pulse_interval.min(silence / 4);
     }
+    if let Some(lease) = ours.lease {
+        limits.lease = lease;
+    }
+    // Some pulses may be late before the lease runs out.
+    limits.pulse_interval = limits.pulse_interval.min(limits.lease / 5);
     let members = config.replicas.iter().map(|replica| Peer {
         replica: replica.id,
         name: replica.name.clone(),
@@ -76,6 +81,7 @@ pub fn setup(config: &Config, machine_boot: [u8; 16]) -> Setup {
     let mut setup = Setup::new(config.volume, replica, members.collect(), first, config.volume_blocks());
     setup.commit = config.commit;
     setup.ack = config.ack;
+    setup.failover = config.failover;
     setup.machine_boot = machine_boot;
     setup.limits = limits;
     setup

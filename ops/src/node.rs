@@ -25,6 +25,7 @@ use crate::disk::{LINGER, device_fault, machine_boot, setup};
 use crate::fault::{Exit, Fault};
 use crate::keys;
 use crate::metrics::Number;
+use crate::quantity::random;
 use crate::serve::bind_fault;
 
 /// Notices that wait for the control plane at the most; then the driver's own queue fills, which it counts.
@@ -158,8 +159,12 @@ fn settings(config: &Config) -> Result<Settings, Fault> {
         Listen::Unix(path) => Address::Unix(path.clone()),
         Listen::Tcp(address) => Address::Tcp(address.clone()),
     });
+    let mut setup = setup(config, machine_boot()?);
+    let no_chance =
+        |e: std::io::Error| Fault::new(Exit::Other, "there is no randomness").found(e.to_string());
+    setup.seed = u64::from_le_bytes(random().map_err(no_chance)?);
     let volume = VolumeSettings {
-        setup: setup(config, machine_boot()?),
+        setup,
         main: config.home.clone(),
         log: config.log.clone(),
         export: config.name.clone(),

@@ -8,6 +8,7 @@ use seawall_wal::guard;
 use seawall_wal::names::Lsn;
 use seawall_wal::record::RecordHeader;
 
+use crate::frame::Kind;
 use crate::violation::Violation;
 
 /// Bytes of an [`Append`] before its record.
@@ -165,7 +166,10 @@ impl PulseAck {
         let [seq, received, written, durable, home, clock, grants] = from_words(meta)?;
         let ack =
             Ack { received: Lsn(received), written: Lsn(written), durable: Lsn(durable), home: Lsn(home) };
-        Ok(PulseAck { seq, ack, clock, grants: grants != 0 })
+        if grants > 1 {
+            return Err(Violation::Contradictory { kind: Kind::PulseAck });
+        }
+        Ok(PulseAck { seq, ack, clock, grants: grants == 1 })
     }
 }
 

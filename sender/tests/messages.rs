@@ -99,8 +99,8 @@ fn a_feed_message_of_another_length_is_refused() {
         let bytes = vec![0; found];
         let refused = |expected| Violation::MetaLength { expected, found };
         assert_eq!(Ack::decode(&bytes).err(), (found != 32).then(|| refused(32)));
-        assert_eq!(Pulse::decode(&bytes).err(), (found != 32).then(|| refused(32)));
-        assert_eq!(PulseAck::decode(&bytes).err(), (found != 40).then(|| refused(40)));
+        assert_eq!(Pulse::decode(&bytes).err(), (found != 40).then(|| refused(40)));
+        assert_eq!(PulseAck::decode(&bytes).err(), (found != 56).then(|| refused(56)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use seawall_engine::setup::{Ack, CommitRule};
+use seawall_engine::setup::{Ack, CommitRule, Failover};
 use seawall_wal::names::{BLOCK_BYTES, VolumeId};
 use seawall_wal::superblock::MEMBERS_MAX;
 use toml::Spanned;
@@ -58,6 +58,10 @@ impl Judge<'_> {
             )?,
             ack: self
                 .choice(raw.volume.ack.as_ref(), &[("durable", Ack::Durable), ("written", Ack::Written)])?,
+            failover: self.choice(
+                raw.volume.failover.as_ref(),
+                &[("automatic", Failover::Automatic), ("manual", Failover::Manual)],
+            )?,
             first_primary,
             replicas,
             limits: Limits {
@@ -70,6 +74,7 @@ impl Judge<'_> {
                 requests: limits.requests.as_ref().map(|number| self.count(number)).transpose()?,
                 quorum_patience: limits.quorum_patience.as_ref().map(|t| self.duration(t)).transpose()?,
                 silence: limits.silence.as_ref().map(|t| self.silence(t)).transpose()?,
+                lease: limits.lease.as_ref().map(|t| self.silence(t)).transpose()?,
             },
         })
     }

@@ -38,6 +38,7 @@ pub(super) struct RawVolume {
     pub(super) size: Spanned<String>,
     pub(super) commit: Option<Spanned<String>>,
     pub(super) ack: Option<Spanned<String>>,
+    pub(super) failover: Option<Spanned<String>>,
     pub(super) first_primary: Spanned<String>,
 }
 
@@ -77,4 +78,5 @@ pub(super) struct RawLimits {
     pub(super) requests: Option<Spanned<usize>>,
     pub(super) quorum_patience: Option<Spanned<String>>,
     pub(super) silence: Option<Spanned<String>>,
+    pub(super) lease: Option<Spanned<String>>,
 }
