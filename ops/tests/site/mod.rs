@@ -71,7 +71,7 @@ pub(crate) fn write_configs(dir: &Path, shape: Shape, volume: &str) -> Vec<PathB
             "[node]\nreplica = \"{name}\"\nhome = \"{name}.img\"\nlog_size = \"{}MiB\"\nadmin = \"{name}.admin\"\n\
              metrics = \"127.0.0.1:{}\"\n\n[[nbd]]\nlisten = \"unix:{name}.nbd\"\n\n\
              [transport]\nca = \"keys/ca.pem\"\ncertificate = \"keys/{name}.pem\"\nkey = \"keys/{name}.key\"\n\n[volume]\nname = \"vol\"\n\
-             id = \"{volume}\"\nsize = \"{}MiB\"\nfirst_primary = \"a\"\n{replicas}\n\
+             id = \"{volume}\"\nsize = \"{}MiB\"\nfirst_primary = \"a\"\nfailover = \"manual\"\n{replicas}\n\
              [limits]\nsilence = \"2s\"\n",
             shape.log_mib,
             ports[index + 3],

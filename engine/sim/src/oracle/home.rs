@@ -9,17 +9,25 @@
 use std::collections::BTreeMap;
 
 use seawall_engine::io::{AppendPart, DiskOp};
-use seawall_wal::names::Lsn;
+use seawall_wal::names::{Epoch, Lsn, Origin};
 use seawall_wal::record::RecordHeader;
 
 use crate::device::SECTOR;
 use crate::oracle::Failure;
 use crate::pool::{BLOCK, Pool};
 
+/// The record that brought a write.
+#[derive(Clone, Copy, Debug)]
+struct Brought {
+    lsn: Lsn,
+    epoch: Epoch,
+    origin: Origin,
+}
+
 /// Which record brought which write, and what went home.
 #[derive(Debug)]
 pub(crate) struct Home {
-    lsns: Vec<Option<Lsn>>,
+    records: Vec<Option<Brought>>,
     moved: Vec<BTreeMap<u64, Lsn>>,
     /// What the last two superblocks name as settled, the older first.
     named: Vec<[Lsn; 2]>,
@@ -32,7 +40,7 @@ impl Home {
     /// For that many replicas. `twice`: what goes home must be named by both superblock slots.
     pub(crate) fn new(replicas: usize, twice: bool) -> Home {
         Home {
-            lsns: Vec::new(),
+            records: Vec::new(),
             moved: vec![BTreeMap::new(); replicas],
             named: vec![[Lsn::ZERO; 2]; replicas],
             twice,
@@ -47,11 +55,16 @@ impl Home {
                 continue;
             };
             for stamp in stamps(&pool.bytes(body)[..BLOCK]) {
-                if stamp >= self.lsns.len() {
-                    self.lsns.resize(stamp + 1024, None);
+                if stamp >= self.records.len() {
+                    self.records.resize(stamp + 1024, None);
                 }
-                // A merged block carries older writes on: their own records came first.
-                self.lsns[stamp].get_or_insert(header.lsn);
+                let brings = Brought { lsn: header.lsn, epoch: header.epoch, origin: header.origin };
+                let brought = self.records[stamp].get_or_insert(brings);
+                // A merged block carries older writes on: their own records came first. But a write whose record was cut
+                // may be given to the next reign, which writes it anew, perhaps further down.
+                if brought.origin == header.origin && brought.epoch < header.epoch {
+                    *brought = brings;
+                }
             }
         }
     }
@@ -77,7 +90,8 @@ impl Home {
         let [older, newer] = self.named[node];
         let named = if self.twice { older.min(newer) } else { newer };
         for (block, bytes) in (extent.start..extent.end()).zip(pool.bytes(*from).chunks_exact(BLOCK)) {
-            let newest = stamps(bytes).filter_map(|stamp| self.lsns.get(stamp).copied().flatten()).max();
+            let brought = stamps(bytes).filter_map(|stamp| self.records.get(stamp).copied().flatten());
+            let newest = brought.map(|brought| brought.lsn).max();
             let Some(newest) = newest else { continue };
             if newest >= named && !pool.is_base(*from) {
                 let detail = format!(
