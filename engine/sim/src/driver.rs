@@ -1,9 +1,13 @@
 //! What a driver does with the bytes that come from a peer.
 
+use seawall_engine::forwarding::{ForwardAnswer, Forwarded};
 use seawall_engine::io::{Input, LinkId};
+use seawall_sender::codec;
 use seawall_sender::frame::{FRAME_BYTES, Frame, Kind, lengths};
 
+use crate::checksum::crc32c;
 use crate::oracle::Failure;
+use crate::pool::BLOCK;
 use crate::tally::Fault;
 use crate::world::World;
 
@@ -63,6 +67,20 @@ impl World {
         let payload = self.nodes[node].pool.filled(payload);
         let buf = payload.buf;
         self.hear(node, Input::Received { link, frame: frame.clone(), payload: Some(payload) })?;
-        if self.nodes[node].pool.is_held(buf) { taken("payload") } else { Ok(()) }
+        if self.nodes[node].pool.is_held(buf) && !only_holes_changed(&frame, bytes) {
+            return taken("payload");
+        }
+        Ok(())
     }
+}
+
+/// Whether all that changed are blocks of an answer that the answer itself calls holes: nobody is shown those bytes.
+fn only_holes_changed(frame: &Frame, bytes: &[u8]) -> bool {
+    let Ok(Forwarded { answer: ForwardAnswer::Read { holes, crcs }, .. }) = codec::decode(&frame.meta) else {
+        return false;
+    };
+    let Ok((_, payload)) = read(bytes) else { return false };
+    let changed = payload.chunks_exact(BLOCK).zip(&crcs).map(|(block, crc)| crc32c(block) != *crc);
+    frame.header.kind == Kind::Forwarded
+        && changed.enumerate().all(|(at, changed)| !changed || holes >> at & 1 == 1)
 }

@@ -31,6 +31,8 @@ struct Unflushed {
     stamps: Vec<Stamp>,
     offset: u64,
     header: Box<[u8; 512]>,
+    /// The device said so. A write that failed may be there all the same, or become so with what stood there before.
+    sure: bool,
 }
 
 /// Who holds what.
@@ -82,9 +84,11 @@ impl Copies {
                 for record in records(*offset, parts, disk, pool) {
                     if good && *durable {
                         self.mark(node, &record.stamps, |held| &mut held.durable);
-                    } else if good || is_intact(&record, disk) {
-                        self.mark(node, &record.stamps, |held| &mut held.written);
-                        self.unflushed[node].push(record);
+                    } else {
+                        if good || is_intact(&record, disk) {
+                            self.mark(node, &record.stamps, |held| &mut held.written);
+                        }
+                        self.unflushed[node].push(Unflushed { sure: good, ..record });
                     }
                 }
             }
@@ -96,7 +100,8 @@ impl Copies {
                     for waiting in self.flushes.iter_mut().filter(|((at, _), _)| *at == node) {
                         *waiting.1 = waiting.1.saturating_sub(covered);
                     }
-                    for record in flushed {
+                    for record in flushed.into_iter().filter(|record| record.sure || is_intact(record, disk))
+                    {
                         self.mark(node, &record.stamps, |held| &mut held.durable);
                     }
                 }
@@ -254,15 +259,19 @@ fn records(offset: u64, parts: &[AppendPart], disk: &Disk, pool: &Pool) -> impl 
         let mut stamps: Vec<Stamp> = body[..BLOCK].chunks_exact(SECTOR).map(stamp_of).collect();
         stamps.dedup();
         stamps.retain(|stamp| *stamp != Stamp::ZERO);
-        Some(Unflushed { stamps, offset, header: part.header.clone() })
+        Some(Unflushed { stamps, offset, header: part.header.clone(), sure: true })
     })
 }
+
+/// Bytes of a record's header that are the same on every disk.
+const REPLICATED_BYTES: usize = 0x1f0;
 
 /// Whether the whole record is on the disk.
 fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
     let (header, _) = RecordHeader::decode(&record.header).expect("it was judged when it was written");
     let unit = u64::from(disk.geometry().unit_bytes);
-    if *disk.view(Area::Log, record.offset, SECTOR) != record.header[..] {
+    // What each disk adds to a header may be of an earlier try, of which the rest was left.
+    if disk.view(Area::Log, record.offset, SECTOR)[..REPLICATED_BYTES] != record.header[..REPLICATED_BYTES] {
         return false;
     }
     let body = disk.view(Area::Log, record.offset + unit, header.body.len() * BLOCK);
