@@ -11,7 +11,7 @@ use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, Standing};
 use crate::candidate::PATIENCE;
 use crate::core::{Core, Purpose, Told};
-use crate::io::{DiskDone, DiskError, LinkId, Refusal};
+use crate::io::{Area, DiskDone, DiskError, LinkId, Refusal};
 use crate::notice::Notice;
 use crate::scribe::Safety;
 
@@ -160,38 +160,44 @@ impl Core {
             return Err(Violation::OutOfTurn { state: "promised", event: "Fetch" });
         }
         let records = fetch.to.since(fetch.from).min(FETCH_RECORDS_MAX);
-        self.fetch_read(link, fetch.from, records);
+        self.fetch_read(link, epoch, fetch.from, records);
         Ok(())
     }
 
     /// Read records for a candidate: one read of as many bodies as fit.
-    fn fetch_read(&mut self, link: LinkId, first: seawall_wal::names::Lsn, records: u64) {
+    fn fetch_read(&mut self, link: LinkId, epoch: Epoch, first: seawall_wal::names::Lsn, records: u64) {
         let (what, records) = self.read_of_records(first, records);
         match what {
-            Some(what) => self.disk(Purpose::FetchRead { link, first, records }, what),
+            Some(what) => self.disk(Purpose::FetchRead { link, epoch, first, records }, what),
             None => self.send_fetched(link, first, records, None),
         }
     }
 
-    /// The bodies for a candidate came.
+    /// The bodies for a candidate came. Who promises with a log that it can't show keeps everybody from reigning, round
+    /// after round: such a copy fails, as that of a primary does that can't show its log to a peer.
     pub(crate) fn on_fetch_read(
         &mut self,
         link: LinkId,
+        epoch: Epoch,
         first: seawall_wal::names::Lsn,
         records: u64,
         result: Result<DiskDone, DiskError>,
     ) {
+        let open = self.links.contains_key(&link);
+        // Nothing pins what a candidate reads: if another one was promised something since, or somebody feeds us, then
+        // what was read may have been cut or overwritten meanwhile, and shows nothing of the disk.
+        let unchanged = self.promised() == epoch && self.feed.is_none() && first >= self.log.start();
         match result {
             Ok(DiskDone::Read { buf, crcs }) => {
-                if self.links.contains_key(&link) && self.bodies_match(first, records, &crcs) {
-                    self.send_fetched(link, first, records, Some(buf));
-                } else {
-                    // The log is damaged where it was asked: the candidate must look elsewhere.
-                    self.disconnect(link);
+                match self.body_mismatch(first, records, &crcs) {
+                    None if open => self.send_fetched(link, first, records, Some(buf)),
+                    Some(extent) if open && unchanged => self.log_is_corrupt(extent),
+                    None | Some(_) => self.disconnect(link),
                 }
                 self.release(buf);
             }
             Ok(other) => panic!("a read was answered with {other:?}"),
+            Err(error) if open && unchanged => self.fail(Area::Log, error),
             Err(_) => self.disconnect(link),
         }
     }

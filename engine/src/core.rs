@@ -103,6 +103,7 @@ pub(crate) enum Purpose {
     },
     FetchRead {
         link: LinkId,
+        epoch: Epoch,
         first: Lsn,
         records: u64,
     },

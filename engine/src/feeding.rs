@@ -138,13 +138,8 @@ impl Core {
         (what, count)
     }
 
-    /// Whether bodies that were read are those of the records.
-    pub(crate) fn bodies_match(&self, first: Lsn, records: u64, crcs: &[Crc]) -> bool {
-        self.body_mismatch(first, records, crcs).is_none()
-    }
-
     /// What the first record writes whose body is not what was read.
-    fn body_mismatch(&self, first: Lsn, records: u64, crcs: &[Crc]) -> Option<Extent> {
+    pub(crate) fn body_mismatch(&self, first: Lsn, records: u64, crcs: &[Crc]) -> Option<Extent> {
         let mut at = 0;
         let mut lsn = first;
         for _ in 0..records {
@@ -157,6 +152,12 @@ impl Core {
             lsn = lsn.next();
         }
         None
+    }
+
+    /// A body of our log is not what was written there.
+    pub(crate) fn log_is_corrupt(&mut self, extent: Extent) {
+        self.notice(Notice::Corrupt { area: AreaName(Area::Log), extent });
+        self.fail(Area::Log, DiskError { errno: 5 });
     }
 
     /// Old records for a peer came.
@@ -183,8 +184,7 @@ impl Core {
         };
         if let Some(extent) = self.body_mismatch(first, records, &crcs) {
             self.release(buf);
-            self.notice(Notice::Corrupt { area: AreaName(Area::Log), extent });
-            return self.fail(Area::Log, DiskError { errno: 5 });
+            return self.log_is_corrupt(extent);
         }
         let (mut at, mut lsn) = (0, first);
         for _ in 0..records {

@@ -291,7 +291,9 @@ impl Core {
             Purpose::BaseWrite { feed, whole, part, crcs } => {
                 self.on_base_write(feed, whole, part, &crcs, result);
             }
-            Purpose::FetchRead { link, first, records } => self.on_fetch_read(link, first, records, result),
+            Purpose::FetchRead { link, epoch, first, records } => {
+                self.on_fetch_read(link, epoch, first, records, result);
+            }
             Purpose::Move(which) => self.on_moved(which, result),
         }
     }
