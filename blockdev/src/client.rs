@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use seawall_engine::io::{Buf, Done, Refusal, Request, RequestId};
+use seawall_engine::io::{Buf, Done, LetIn, Refusal, Request, RequestId};
 use seawall_sender::time::Instant;
-use seawall_wal::names::Lsn;
 
 use crate::export::nbd::{Attachment, Connection};
 use crate::export::{Action, Actions, Catalog, ExportId, Limits, PartId, TaskId};
@@ -28,7 +27,7 @@ const PARTING_PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Wishes {
     /// Requests, with the export that they are for, and the attachment that was known when their client was let in.
-    pub(crate) requests: VecDeque<(ExportId, RequestId, Lsn, Request)>,
+    pub(crate) requests: VecDeque<(ExportId, RequestId, LetIn, Request)>,
     /// Who wants to use which export.
     pub(crate) attachments: Vec<(u32, ExportId)>,
 }
@@ -58,7 +57,7 @@ pub(crate) struct Client {
     zeroed: Vec<TaskId>,
     todo: VecDeque<Action>,
     /// The newest attachment that the replica knew when this connection was let in.
-    knows: Lsn,
+    knows: LetIn,
 }
 
 impl Client {
@@ -80,7 +79,7 @@ impl Client {
             outlet: Outlet::new(),
             zeroed: Vec::new(),
             todo: out.list.into(),
-            knows: Lsn::ZERO,
+            knows: LetIn::default(),
         }
     }
 
@@ -121,7 +120,7 @@ impl Client {
         &mut self,
         export: ExportId,
         attachment: Attachment,
-        knows: Lsn,
+        knows: LetIn,
         now: Instant,
         gear: &mut Gear,
         wishes: &mut Wishes,

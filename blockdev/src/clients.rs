@@ -3,9 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use seawall_engine::io::{Buf, Done, Refusal, RequestId};
+use seawall_engine::io::{Buf, Done, LetIn, Refusal, RequestId};
 use seawall_sender::time::Instant;
-use seawall_wal::names::Lsn;
 
 use crate::client::{Client, Wishes};
 use crate::counters::{count, set};
@@ -114,7 +113,7 @@ impl Clients {
         slot: u32,
         export: ExportId,
         attachment: Attachment,
-        knows: Lsn,
+        knows: LetIn,
         now: Instant,
         gear: &mut Gear,
     ) {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use seawall_engine::io::{Answer, CommandId, Input, Request, RequestId};
+use seawall_engine::io::{Answer, CommandId, Input, LetIn, Request, RequestId};
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::Setup;
 use seawall_engine::status::Role;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Epoch, Lsn, VolumeId};
+use seawall_wal::names::{Epoch, VolumeId};
 
 use crate::disk::{Disk, Jobs};
 use crate::export::nbd::Attachment;
@@ -25,7 +25,7 @@ pub(crate) struct Volume {
     /// Requests given to the machine and not yet completed.
     in_flight: usize,
     /// Requests that wait for that to fall below the machine's limit.
-    waiting: VecDeque<(RequestId, Lsn, Request)>,
+    waiting: VecDeque<(RequestId, LetIn, Request)>,
     /// Commands not yet answered.
     commands: BTreeMap<CommandId, Reply<Answer>>,
     next_command: u64,
@@ -47,7 +47,7 @@ impl Volume {
     }
 
     /// A client's request: it waits for its turn.
-    pub(crate) fn queue(&mut self, id: RequestId, knows: Lsn, request: Request) {
+    pub(crate) fn queue(&mut self, id: RequestId, knows: LetIn, request: Request) {
         self.waiting.push_back((id, knows, request));
     }
 

@@ -14,7 +14,7 @@ use seawall_wal::names::{Crc, Lsn, Origin};
 
 use crate::core::{Core, Purpose};
 use crate::forwarding::{Forward, Forwarding};
-use crate::io::{Buf, DiskDone, DiskError, DiskOp, Done, LinkId, Refusal, Request, RequestId};
+use crate::io::{Buf, DiskDone, DiskError, DiskOp, Done, LetIn, LinkId, Refusal, Request, RequestId};
 use crate::line::Line;
 use crate::notice::Notice;
 
@@ -56,7 +56,7 @@ pub(crate) enum Place {
 /// What a client, or the forwarder itself, wants.
 #[derive(Debug)]
 pub(crate) enum Wanted {
-    Request { id: RequestId, knows: Lsn, request: Request },
+    Request { id: RequestId, knows: LetIn, request: Request },
     Attach { expected: Lsn },
 }
 
@@ -98,15 +98,17 @@ pub(crate) fn writes(request: &Request) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Attached {
     No,
-    /// Asked for by that request.
+    /// Asked for by that request. Nobody else attached since `expected`, as far as we know.
     Asking {
         number: u64,
         expected: Lsn,
     },
-    /// Since nobody else attached between the two, who knew of either may write.
+    /// Since nobody else attached between the two, who knew of either may write, if it was let in before that request
+    /// asked for the attachment.
     Yes {
         incarnation: Lsn,
         expected: Lsn,
+        asked: u64,
     },
 }
 
@@ -148,8 +150,13 @@ impl Forwarder {
 }
 
 impl Core {
+    /// What a client's connection is let in with.
+    pub(crate) fn let_in(&self) -> LetIn {
+        LetIn { newest: self.attachments.settled(), at: self.forwarder.next }
+    }
+
     /// A client wants something.
-    pub(crate) fn on_request(&mut self, id: RequestId, knows: Lsn, request: Request) {
+    pub(crate) fn on_request(&mut self, id: RequestId, knows: LetIn, request: Request) {
         let refusal = if self.fault.is_some() {
             Some(Refusal::Faulted)
         } else if self.drain.is_some() || self.drained {
@@ -237,7 +244,9 @@ impl Core {
         let mut held_back = Vec::new();
         for number in numbers {
             let Some(kept) = self.forwarder.kept.get(&number) else { continue };
-            if kept.writes() && kept.origin == Origin::NONE && !self.name_origin(number) {
+            let unnamed = kept.writes() && kept.origin == Origin::NONE;
+            // In the order in which they came: who waits for an attachment is not overtaken for ever.
+            if unnamed && (!held_back.is_empty() || !self.name_origin(number)) {
                 held_back.push(number);
                 continue;
             }
@@ -246,23 +255,26 @@ impl Core {
         self.want_attachment(&held_back, line);
     }
 
-    /// A write that nobody was given yet takes its place in the clients' order. Not without an attachment.
+    /// A write that nobody was given yet takes its place in the clients' order. Not without an attachment that was
+    /// asked for after its client was let in: an older one does not fence what that client gave up elsewhere.
     fn name_origin(&mut self, number: u64) -> bool {
         let forwarder = &mut self.forwarder;
-        let Attached::Yes { incarnation, expected } = forwarder.attached else { return false };
+        let Attached::Yes { incarnation, expected, asked } = forwarder.attached else { return false };
         let Some(kept) = forwarder.kept.get_mut(&number) else { return false };
         let Wanted::Request { knows, .. } = kept.wanted else { return false };
-        if knows < expected {
+        // Invariant: newest-attachment-writes.
+        if knows.newest < expected || knows.at > asked {
             return false;
         }
         kept.origin = Origin { incarnation, number };
         true
     }
 
-    /// Writes wait for an attachment: ask for one, unless their clients came before somebody else's.
+    /// Writes wait for an attachment: ask for one, unless their clients came before somebody else's. It fences our own
+    /// older one too: what was named under that is answered first.
     fn want_attachment(&mut self, writes: &[u64], line: Option<Line>) {
         let knows = |forwarder: &Forwarder, number: &u64| match &forwarder.kept.get(number)?.wanted {
-            Wanted::Request { knows, .. } => Some(*knows),
+            Wanted::Request { knows, .. } => Some(knows.newest),
             Wanted::Attach { .. } => None,
         };
         let Some(newest) = writes.iter().filter_map(|number| knows(&self.forwarder, number)).max() else {
@@ -277,11 +289,20 @@ impl Core {
                 self.end_ours(*number, Err(Refusal::Superseded));
             }
         }
-        if self.forwarder.attached == Attached::No {
-            let number = self.keep(Wanted::Attach { expected });
-            self.forwarder.attached = Attached::Asking { number, expected };
-            self.give(number, line);
-        }
+        let left = |number: &u64| self.forwarder.kept.contains_key(number);
+        let named = |kept: &Kept| kept.origin != Origin::NONE;
+        let after = match self.forwarder.attached {
+            Attached::No => expected,
+            Attached::Yes { incarnation, .. }
+                if writes.iter().any(left) && !self.forwarder.kept.values().any(named) =>
+            {
+                incarnation
+            }
+            Attached::Asking { .. } | Attached::Yes { .. } => return,
+        };
+        let number = self.keep(Wanted::Attach { expected: after });
+        self.forwarder.attached = Attached::Asking { number, expected };
+        self.give(number, line);
     }
 
     fn give(&mut self, number: u64, line: Option<Line>) {
@@ -379,7 +400,7 @@ impl Core {
             .kept
             .iter()
             .filter(|(_, kept)| match &kept.wanted {
-                Wanted::Request { knows, .. } => kept.writes() && which(kept, *knows),
+                Wanted::Request { knows, .. } => kept.writes() && which(kept, knows.newest),
                 Wanted::Attach { .. } => false,
             })
             .map(|(number, _)| *number)
@@ -396,7 +417,7 @@ impl Core {
         if let Attached::Asking { number: asked, expected } = forwarder.attached
             && asked == number
         {
-            forwarder.attached = Attached::Yes { incarnation, expected };
+            forwarder.attached = Attached::Yes { incarnation, expected, asked };
             self.notice(Notice::Attached { incarnation });
         }
     }

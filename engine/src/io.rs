@@ -69,6 +69,15 @@ pub struct Payload {
     pub crcs: Vec<Crc>,
 }
 
+/// When a client's connection was let in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LetIn {
+    /// The newest attachment that the replica knew to be settled.
+    pub newest: Lsn,
+    /// The number of the next thing that the replica's forwarder keeps: what is asked for later has no lower one.
+    pub at: u64,
+}
+
 /// One thing that happened.
 #[derive(Debug)]
 pub enum Input {
@@ -76,8 +85,8 @@ pub enum Input {
     Request {
         /// Its name.
         id: RequestId,
-        /// What `Replica::attachment` said when the client's connection was admitted.
-        knows: Lsn,
+        /// What `Replica::attachment` said when the client's connection was let in.
+        knows: LetIn,
         /// What it wants.
         request: Request,
     },

@@ -10,7 +10,7 @@ use seawall_wal::superblock::BaseState;
 
 use crate::core::{Core, Purpose, Told};
 use crate::forward::Owner;
-use crate::io::{Area, Command, DiskDone, DiskError, Input, OpId, Outbox, Output, Refusal};
+use crate::io::{Area, Command, DiskDone, DiskError, Input, LetIn, OpId, Outbox, Output, Refusal};
 use crate::notice::Notice;
 use crate::opening::{Found, Next, Opening, note_restart};
 use crate::scribe::Safety;
@@ -103,12 +103,13 @@ impl Replica {
         }
     }
 
-    /// The newest attachment that it knows to be settled: what a client's connection is admitted with.
+    /// The newest attachment that it knows to be settled, and what it has asked for: what a client's connection is
+    /// let in with.
     #[must_use]
-    pub fn attachment(&self) -> Lsn {
+    pub fn attachment(&self) -> LetIn {
         match &self.stage {
-            Stage::Unread(_) | Stage::Opening { .. } | Stage::Refused { .. } => Lsn::ZERO,
-            Stage::Open(core) => core.attachments.settled(),
+            Stage::Unread(_) | Stage::Opening { .. } | Stage::Refused { .. } => LetIn::default(),
+            Stage::Open(core) => core.let_in(),
         }
     }
 

@@ -62,10 +62,13 @@ impl World {
     }
 
     /// The connection over which a hand asks a node. A new one is let in when nothing of an old one is under way.
-    fn connection(&mut self, node: usize, slot: usize) -> Option<Connection> {
+    /// A story has one client, which comes anew where it did not write last.
+    fn connection(&mut self, node: usize, slot: usize, writes: bool) -> Option<Connection> {
+        let told = writes && self.is_named(slot);
         let here = &self.nodes[node];
         let same = |known: &Connection| known.node == node && known.life == here.life;
-        if let Some(known) = self.hands[slot].connection.filter(same) {
+        let of = if told { self.told } else { self.hands[slot].connection };
+        if let Some(known) = of.filter(same) {
             return Some(known);
         }
         if here.requests.values().any(|request| request.slot == slot) {
@@ -73,7 +76,11 @@ impl World {
         }
         let knows = here.replica.as_ref().map(Replica::attachment).unwrap_or_default();
         let connection = Connection { node, life: here.life, knows };
-        self.hands[slot].connection = Some(connection);
+        if told {
+            self.told = Some(connection);
+        } else {
+            self.hands[slot].connection = Some(connection);
+        }
         Some(connection)
     }
 
@@ -106,7 +113,7 @@ impl World {
             self.free(slot, asked, 20 * MILLIS);
             return Ok(());
         }
-        let Some(Connection { knows, .. }) = self.connection(node, slot) else {
+        let Some(Connection { knows, .. }) = self.connection(node, slot, wish.stamp().is_some()) else {
             self.queue.push(self.now.plus(5 * MILLIS), Event::Request { node, slot, asked, wish });
             return Ok(());
         };

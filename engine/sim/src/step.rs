@@ -367,6 +367,9 @@ impl World {
         let stays = matches!(refusal, Refusal::NoQuorum | Refusal::Unreadable | Refusal::InDoubt);
         if !stays && hand.asked == request.asked {
             hand.connection = None;
+            if self.told.is_some_and(|told| self.is_named(request.slot) && told.node == node) {
+                self.told = None;
+            }
         }
         // What is refused in the step that hears of it was not begun.
         let void = at_once && refusal == Refusal::NotPrimary;

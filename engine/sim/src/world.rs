@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use seawall_engine::io::{Answer, Area, Command, CommandId, Input, LinkId, OpId};
+use seawall_engine::io::{Answer, Area, Command, CommandId, Input, LetIn, LinkId, OpId};
 use seawall_engine::notice::Notice;
 use seawall_sender::greeting::Proven;
-use seawall_wal::names::{Lsn, VolumeId};
+use seawall_wal::names::VolumeId;
 
 use crate::atlas::Atlas;
 use crate::birth::{self, formatted};
@@ -88,8 +88,8 @@ pub(crate) struct Connection {
     pub(crate) node: usize,
     /// In that life of it.
     pub(crate) life: u32,
-    /// The newest attachment that it knew when it let the client in.
-    pub(crate) knows: Lsn,
+    /// What the node said when it let the client in.
+    pub(crate) knows: LetIn,
 }
 
 /// A client's hand: one request at a time.
@@ -139,6 +139,8 @@ pub(crate) struct World {
     pub(crate) directory: Directory,
     pub(crate) client: Client,
     pub(crate) hands: Vec<Hand>,
+    /// The connection over which a story writes.
+    pub(crate) told: Option<Connection>,
     /// Where clients were last told that a write is done.
     pub(crate) abode: usize,
     pub(crate) requests: u64,
@@ -225,6 +227,7 @@ impl World {
             directory: Directory::new(profile.replicas),
             client: Client::new(profile.load, profile.geometry.volume_blocks),
             hands: vec![Hand::default(); profile.load.outstanding],
+            told: None,
             abode: 0,
             requests: 0,
             commands: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall_engine::io::{Answer, Command, CommandId, Done, Input, Request, RequestId};
+use seawall_engine::io::{Answer, Command, CommandId, Done, Input, LetIn, Request, RequestId};
 use seawall_engine::replica::Replica;
 use seawall_wal::names::Extent;
 
@@ -19,7 +19,9 @@ impl Stage {
     fn request(&mut self, node: usize, asked: Asked, request: Request) -> u64 {
         let id = self.number();
         self.asked.insert(id, (node, asked));
-        let knows = self.nodes[node].replica.as_ref().map(Replica::attachment).unwrap_or_default();
+        let known = self.nodes[node].replica.as_ref().map(Replica::attachment).unwrap_or_default();
+        // Its client stays with that node: it was let in when the node started.
+        let knows = LetIn { at: 0, ..known };
         self.hear(node, Input::Request { id: RequestId(id), knows, request });
         id
     }
