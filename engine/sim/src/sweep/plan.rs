@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seawall_engine::bait::Bait;
-use seawall_engine::setup::{Ack, CommitRule, Limits, Peer, Setup};
+use seawall_engine::setup::{Ack, CommitRule, Failover, Limits, Peer, Setup};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::names::{ReplicaId, VolumeId};
 
@@ -47,11 +47,14 @@ impl Plan {
         Setup {
             commit: CommitRule::Majority,
             ack: self.ack,
+            failover: Failover::Manual,
             machine_boot: [boot; 16],
             limits: Limits {
                 checkpoint_sixteenths: self.checkpoint_sixteenths,
                 release_sixteenths: self.release_sixteenths,
                 quorum_patience: Duration::from_secs(3),
+                // A script says who reigns, and when.
+                lease: Duration::ZERO,
                 ..defaults
             },
             bait: self.bait,
