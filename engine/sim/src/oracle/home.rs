@@ -20,6 +20,8 @@ use crate::pool::{BLOCK, Pool};
 #[derive(Clone, Copy, Debug)]
 struct Brought {
     lsn: Lsn,
+    /// The lowest of all that the same request was written as: under commit rule `one` two reigns may each have it.
+    lowest: Lsn,
     epoch: Epoch,
     origin: Origin,
 }
@@ -58,12 +60,16 @@ impl Home {
                 if stamp >= self.records.len() {
                     self.records.resize(stamp + 1024, None);
                 }
-                let brings = Brought { lsn: header.lsn, epoch: header.epoch, origin: header.origin };
+                let (lsn, epoch, origin) = (header.lsn, header.epoch, header.origin);
+                let brings = Brought { lsn, lowest: lsn, epoch, origin };
                 let brought = self.records[stamp].get_or_insert(brings);
                 // A merged block carries older writes on: their own records came first. But a write whose record was cut
                 // may be given to the next reign, which writes it anew, perhaps further down.
-                if brought.origin == header.origin && brought.epoch < header.epoch {
-                    *brought = brings;
+                if brought.origin == origin {
+                    brought.lowest = brought.lowest.min(lsn);
+                    if brought.epoch < epoch {
+                        (brought.lsn, brought.epoch) = (lsn, epoch);
+                    }
                 }
             }
         }
@@ -91,7 +97,8 @@ impl Home {
         let named = if self.twice { older.min(newer) } else { newer };
         for (block, bytes) in (extent.start..extent.end()).zip(pool.bytes(*from).chunks_exact(BLOCK)) {
             let brought = stamps(bytes).filter_map(|stamp| self.records.get(stamp).copied().flatten());
-            let newest = brought.map(|brought| brought.lsn).max();
+            let lsn = |brought: Brought| if self.forked { brought.lowest } else { brought.lsn };
+            let newest = brought.map(lsn).max();
             let Some(newest) = newest else { continue };
             if newest >= named && !pool.is_base(*from) {
                 let detail = format!(
