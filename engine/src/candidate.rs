@@ -466,7 +466,8 @@ impl Core {
         candidate.why = why.into();
         let operator = candidate.command.is_some();
         if candidate.leased {
-            (candidate.rounds, candidate.leased_rounds) = (candidate.rounds - 1, candidate.leased_rounds + 1);
+            (candidate.rounds, candidate.leased_rounds) =
+                (candidate.rounds.saturating_sub(1), candidate.leased_rounds + 1);
         }
         let (rounds, leased_rounds) = (candidate.rounds, candidate.leased_rounds);
         // Different replicas rest for different times, so that two of them do not meet for ever.
