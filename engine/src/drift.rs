@@ -33,6 +33,12 @@ impl Drift {
         self.proven
     }
 
+    /// A new session: perhaps with a new life of the voter, whose clock has another beginning. What was proven of its
+    /// rate stands until answers show otherwise.
+    pub(crate) fn on_session(&mut self) {
+        self.first = None;
+    }
+
     /// An answer came. `percent` bounds the error of either clock's rate.
     pub(crate) fn on_sample(&mut self, sample: Sample, percent: u32) {
         let Some(first) = self.first.filter(|first| first.theirs <= sample.theirs) else {
@@ -95,6 +101,20 @@ mod tests {
     #[test]
     fn nothing_is_said_of_a_moment() {
         assert!(!after(200, 1, 0));
+    }
+
+    #[test]
+    fn a_new_session_acquits_nobody() {
+        let mut drift = Drift::default();
+        for (ours, theirs) in [(10, 10), (20, 40)] {
+            let (ours, theirs) = (Instant(ours * SECOND), Instant(theirs * SECOND));
+            drift.on_sample(Sample { asked: ours, came: ours, theirs }, 5);
+        }
+        drift.on_session();
+        assert!(drift.is_proven());
+        let again = Sample { asked: Instant(30 * SECOND), came: Instant(30 * SECOND), theirs: Instant(7) };
+        drift.on_sample(again, 5);
+        assert!(drift.is_proven(), "one answer shows no rate");
     }
 
     #[test]

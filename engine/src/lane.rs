@@ -192,8 +192,7 @@ impl Core {
             Effect::StartFeed { session, from } => {
                 let lane = self.lane_mut(replica);
                 let home = lane.home.min(from);
-                // A new session may be with a new life, whose clock has another beginning.
-                lane.drift = Drift::default();
+                lane.drift.on_session();
                 lane.sender.set_known(from, home).expect("what is home is in the log or below it");
                 lane.sender.begin(session, from);
                 self.want_pulse();
