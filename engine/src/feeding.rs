@@ -38,6 +38,7 @@ impl Core {
         let epoch = primary.epoch;
         let seq = primary.pulses.on_sent(now, voters);
         let confirmed = primary.pulses.confirmed();
+        self.renew_lease();
         let end = self.log.end();
         let flush_to = if self.setup.ack == AckMode::Written { self.flush_to } else { Lsn::ZERO };
         let fed: Vec<(ReplicaId, SessionId, Lsn)> = self

@@ -87,9 +87,9 @@ impl Core {
         self.grant = self.grant.filter(|grant| grant.epoch != epoch);
     }
 
-    /// Until when nobody but the holder of a lease is promised anything; `None` if `asker` may be. A primary's own lease
-    /// is in nobody's way: it steps down before it promises. Who asks for promises in a new
-    /// epoch has given up the lease of an older one.
+    /// Until when nobody but the holder of a lease is promised anything; `None` if `asker` may be. Who asks for promises
+    /// in a new epoch has given up the lease of an older one. A primary's own lease is in nobody's way: it steps down
+    /// before it promises.
     pub(crate) fn leased_against(&self, asker: ReplicaId) -> Option<Instant> {
         let grant = self.grant.filter(|grant| self.now < grant.until && grant.epoch.replica != asker)?;
         Some(grant.until).filter(|_| !self.setup.baited(Bait::GrantIgnored))
@@ -104,17 +104,22 @@ impl Core {
         self.lanes.get(&replica).is_none_or(|lane| !lane.drift.is_proven())
     }
 
-    /// Until when, by our own clock, nobody else reigns.
-    pub(crate) fn lease_until(&self) -> Option<Instant> {
-        let primary = self.primary.as_ref().filter(|primary| primary.clocks_trusted)?;
+    /// A pulse left or was answered: until when, by our own clock, does nobody else reign?
+    pub(crate) fn renew_lease(&mut self) {
         let voters = self.setup.voters();
         let held = self.setup.limits.lease_held();
-        primary.pulses.lease_until(voters, held, self.now, |replica| self.clock_is_trusted(replica))
+        let Some(primary) = self.primary.as_ref() else { return };
+        let until = primary.pulses.lease_until(voters, held, |replica| self.clock_is_trusted(replica));
+        let until = until.filter(|_| primary.clocks_trusted);
+        if let Some(primary) = self.primary.as_mut() {
+            primary.leased_until = until;
+        }
     }
 
     /// Whether we are the only one who may serve, at this moment.
     pub(crate) fn holds_lease(&self) -> bool {
-        self.lease_until().is_some_and(|until| self.now < until)
+        let until = self.primary.as_ref().and_then(|primary| primary.leased_until);
+        until.is_some_and(|until| self.now < until)
     }
 
     /// What an answer must wait for that shows what nobody may have changed behind our back.
@@ -154,7 +159,7 @@ impl Core {
         let right = 1 + self.lanes.values().filter(|lane| lane.voter && !lane.drift.is_proven()).count();
         let trusted = right >= confirmers(voters) && self.has_leases();
         let Some(primary) = self.primary.as_mut().filter(|primary| primary.clocks_trusted != trusted) else {
-            return;
+            return self.renew_lease();
         };
         primary.clocks_trusted = trusted;
         if !trusted {
@@ -169,5 +174,6 @@ impl Core {
             }
         }
         self.notice(if trusted { Notice::ClocksAgree {} } else { Notice::ClocksDiffer {} });
+        self.renew_lease();
     }
 }

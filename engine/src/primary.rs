@@ -127,6 +127,8 @@ pub(crate) struct Primary {
     pub(crate) traces: Traces,
     /// Enough clocks run at the rate of ours for a lease to mean something.
     pub(crate) clocks_trusted: bool,
+    /// Nobody else reigns before then, by our own clock.
+    pub(crate) leased_until: Option<Instant>,
     /// It is about to hand over.
     pub(crate) handing: Option<Handing>,
 }
@@ -149,6 +151,7 @@ impl Primary {
             parked: VecDeque::new(),
             traces: Traces::default(),
             clocks_trusted: leases,
+            leased_until: None,
             handing: None,
         }
     }

@@ -87,12 +87,11 @@ impl Pulses {
         &self,
         voters: usize,
         held: Duration,
-        now: Instant,
         trusted: impl Fn(ReplicaId) -> bool,
     ) -> Option<Instant> {
         if confirmers(voters) == 1 {
             // No majority comes about without this replica, which promised nobody else.
-            return Some(now.after(held));
+            return Some(Instant(u64::MAX));
         }
         let trusted = self.granted.iter().filter(|(replica, _)| trusted(**replica));
         let number = self.newest_of(voters, trusted.map(|(_, number)| *number))?;
@@ -136,7 +135,7 @@ mod tests {
         pulses.want();
         pulses.on_sent(Instant(5), 3);
         assert_eq!(pulses.confirmed(), 0);
-        assert_eq!(pulses.lease_until(3, HELD, Instant(5), everybody), None);
+        assert_eq!(pulses.lease_until(3, HELD, everybody), None);
     }
 
     #[test]
@@ -146,7 +145,7 @@ mod tests {
             pulses.want();
             pulses.on_sent(Instant(5), voters);
             assert_eq!(pulses.confirmed(), 1);
-            assert_eq!(pulses.lease_until(voters, HELD, Instant(7), everybody), Some(Instant(107)));
+            assert_eq!(pulses.lease_until(voters, HELD, everybody), Some(Instant(u64::MAX)));
         }
     }
 
@@ -165,9 +164,9 @@ mod tests {
         pulses.on_sent(Instant(5), 3);
         pulses.on_sent(Instant(40), 3);
         pulses.on_answered(ReplicaId(7), 1, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, Instant(90), everybody), Some(Instant(105)));
+        assert_eq!(pulses.lease_until(3, HELD, everybody), Some(Instant(105)));
         pulses.on_answered(ReplicaId(8), 2, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, Instant(90), everybody), Some(Instant(140)));
+        assert_eq!(pulses.lease_until(3, HELD, everybody), Some(Instant(140)));
     }
 
     #[test]
@@ -177,9 +176,9 @@ mod tests {
             pulses.on_sent(Instant(now), 5);
         }
         pulses.on_answered(ReplicaId(1), 3, true, 5);
-        assert_eq!(pulses.lease_until(5, HELD, Instant(90), everybody), None);
+        assert_eq!(pulses.lease_until(5, HELD, everybody), None);
         pulses.on_answered(ReplicaId(2), 2, true, 5);
-        assert_eq!(pulses.lease_until(5, HELD, Instant(90), everybody), Some(Instant(120)));
+        assert_eq!(pulses.lease_until(5, HELD, everybody), Some(Instant(120)));
     }
 
     #[test]
@@ -187,7 +186,7 @@ mod tests {
         let mut pulses = Pulses::default();
         pulses.on_sent(Instant(5), 3);
         pulses.on_answered(ReplicaId(7), 1, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, Instant(9), |replica| replica != ReplicaId(7)), None);
+        assert_eq!(pulses.lease_until(3, HELD, |replica| replica != ReplicaId(7)), None);
         assert_eq!(pulses.confirmed(), 1);
     }
 
@@ -198,6 +197,6 @@ mod tests {
             pulses.on_sent(Instant(now), 3);
         }
         pulses.on_answered(ReplicaId(7), 3, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, Instant(100), everybody), None);
+        assert_eq!(pulses.lease_until(3, HELD, everybody), None);
     }
 }
