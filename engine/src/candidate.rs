@@ -308,7 +308,9 @@ impl Core {
         let mut best: (ReplicaId, &Promise) = (me, &ours);
         for (replica, promise) in promises {
             let longer = promise.log.end > best.1.log.end;
-            if if self.setup.baited(Bait::RankByLength) { longer } else { promise.outranks(best.1) } {
+            let baited = self.setup.baited(Bait::RankByLength);
+            let better = if baited { longer } else { promise.outranks(best.1) };
+            if better {
                 best = (*replica, promise);
             }
         }
