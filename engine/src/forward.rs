@@ -12,6 +12,7 @@ use seawall_sender::frame::Kind;
 use seawall_sender::time::Instant;
 use seawall_wal::names::{Crc, Lsn, Origin};
 
+use crate::bait::Bait;
 use crate::core::{Core, Purpose};
 use crate::forwarding::{Forward, Forwarding};
 use crate::io::{Buf, DiskDone, DiskError, DiskOp, Done, LetIn, LinkId, Refusal, Request, RequestId};
@@ -258,12 +259,13 @@ impl Core {
     /// A write that nobody was given yet takes its place in the clients' order. Not without an attachment that was
     /// asked for after its client was let in: an older one does not fence what that client gave up elsewhere.
     fn name_origin(&mut self, number: u64) -> bool {
+        let once = self.setup.baited(Bait::AttachedOnce);
         let forwarder = &mut self.forwarder;
         let Attached::Yes { incarnation, expected, asked } = forwarder.attached else { return false };
         let Some(kept) = forwarder.kept.get_mut(&number) else { return false };
         let Wanted::Request { knows, .. } = kept.wanted else { return false };
         // Invariant: newest-attachment-writes.
-        if knows.newest < expected || knows.at > asked {
+        if knows.newest < expected || knows.at > asked && !once {
             return false;
         }
         kept.origin = Origin { incarnation, number };

@@ -116,9 +116,11 @@ impl Arena {
             Bait::AcceptStaleSession | Bait::ReadUnconfirmed | Bait::ForgetToAnswer | Bait::ReleaseTwice => {
                 Arena::Split
             }
-            Bait::PromiseFalls | Bait::NeverYield | Bait::LineageBehind | Bait::AttachForgotten => {
-                Arena::SplitCrashes
-            }
+            Bait::PromiseFalls
+            | Bait::NeverYield
+            | Bait::LineageBehind
+            | Bait::AttachForgotten
+            | Bait::AttachedOnce => Arena::SplitCrashes,
             Bait::FetchBeforeCut => Arena::SplitSlow,
             Bait::FlushUnconfirmed => Arena::SplitWritten,
             Bait::ReignAgain | Bait::PromiseForgotten => Arena::Crashes,
