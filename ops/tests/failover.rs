@@ -56,59 +56,47 @@ fn await_successor(cluster: &Cluster, old: usize) -> usize {
     }
 }
 
-/// What one kind of round cost a client: median and longest, in milliseconds.
+/// How long one kind of round took until another one served: median and longest, in milliseconds.
 fn tell(what: &str, mut waits: Vec<u128>) {
     waits.sort_unstable();
     let (median, longest) = (waits[waits.len() / 2], waits[waits.len() - 1]);
     println!(
-        "{what}: {} rounds, the load went on after {median} ms in the median, {longest} ms at most",
+        "{what}: {} rounds, another one served after {median} ms in the median, {longest} ms at most",
         waits.len()
     );
 }
 
-#[test]
-fn the_primary_is_killed_and_the_others_find_another_one_themselves() {
+/// Rounds in which the primary is struck, another one takes over, and the old one comes back under it.
+fn drill(what: &str, strike: fn(&mut Cluster, usize), relieve: fn(&mut Cluster, usize)) {
     let mut cluster = Cluster::start_with(Shape::default(), unattended);
     let load = Load::begin(cluster.targets(&[0, 1, 2]), |_| {});
     load.await_done(1000);
     let mut waits = Vec::new();
     for _ in 0..rounds() {
         let old = primary(&cluster).expect("somebody serves");
-        let killed = Instant::now();
-        cluster.kill(old);
+        let struck = Instant::now();
+        strike(&mut cluster, old);
         let new = await_successor(&cluster, old);
-        load.await_done(1);
-        waits.push(killed.elapsed().as_millis());
-        cluster.begin(old);
+        waits.push(struck.elapsed().as_millis());
+        relieve(&mut cluster, old);
         cluster.await_in_sync(new);
         load.await_done(200);
     }
-    tell("killed", waits);
+    tell(what, waits);
     let tally = load.end();
     assert_eq!(tally.errors(), 0, "{tally:?}");
     cluster.assert_equal(primary(&cluster).expect("somebody serves"));
 }
 
 #[test]
+fn the_primary_is_killed_and_the_others_find_another_one_themselves() {
+    drill("killed", Cluster::kill, Cluster::begin);
+}
+
+#[test]
 fn a_primary_that_stood_still_longer_than_its_lease_finds_another_one_in_its_place() {
-    let cluster = Cluster::start_with(Shape::default(), unattended);
-    let load = Load::begin(cluster.targets(&[0, 1, 2]), |_| {});
-    load.await_done(1000);
-    let mut waits = Vec::new();
-    for _ in 0..rounds() {
-        let old = primary(&cluster).expect("somebody serves");
-        let stopped = Instant::now();
-        cluster.signal(old, Signal::SIGSTOP);
-        let new = await_successor(&cluster, old);
-        waits.push(stopped.elapsed().as_millis());
-        cluster.signal(old, Signal::SIGCONT);
-        cluster.await_in_sync(new);
-        load.await_done(200);
-    }
-    tell("stood still", waits);
-    let tally = load.end();
-    assert_eq!(tally.errors(), 0, "{tally:?}");
-    cluster.assert_equal(primary(&cluster).expect("somebody serves"));
+    let go_on = |cluster: &mut Cluster, old: usize| cluster.signal(old, Signal::SIGCONT);
+    drill("stood still", |cluster, old| cluster.signal(old, Signal::SIGSTOP), go_on);
 }
 
 #[test]
