@@ -3,26 +3,30 @@
 
 mod connection;
 mod journal;
+mod lap;
 pub mod ledger;
 mod plan;
 mod register;
 mod stamp;
 mod tally;
 pub mod violation;
+mod witness;
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::nbd;
 use connection::Connection;
+pub use lap::{Lap, Pause};
 use ledger::Ledger;
 pub use plan::{Mix, Plan};
 pub use stamp::{Mark, SECTOR_BYTES};
 pub use tally::Tally;
 use violation::Violation;
+pub use witness::{Testimony, Witness};
 
 /// Violations that are kept in full; more are only counted.
 pub const VIOLATIONS_KEPT_MAX: usize = 64;
@@ -37,6 +41,8 @@ pub struct Board {
     stop: AtomicBool,
     /// Which target all connections go to: clients without an identity use one node at a time.
     turn: AtomicUsize,
+    /// How often all were told where to go.
+    moves: AtomicUsize,
 }
 
 /// What stands on the board.
@@ -47,6 +53,7 @@ struct Inner {
     issued: u64,
     violations: Vec<Violation>,
     last_reply: Instant,
+    lap: Lap,
 }
 
 impl Board {
@@ -59,12 +66,14 @@ impl Board {
             issued: 0,
             violations: Vec::new(),
             last_reply: Instant::now(),
+            lap: Lap::new(SystemTime::now()),
         };
         Arc::new(Board {
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             stop: AtomicBool::new(false),
             turn: AtomicUsize::new(0),
+            moves: AtomicUsize::new(0),
         })
     }
 
@@ -104,6 +113,23 @@ impl Board {
             inner = self.changed.wait_timeout(inner, left).expect("no holder of the lock panics").0;
         }
         true
+    }
+
+    /// All connections go to that target of the plan, each when it has heard what it has asked for.
+    pub fn move_to(&self, target: usize) {
+        self.turn.store(target, Ordering::Relaxed);
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// What was seen since this was last asked; another lap begins.
+    #[must_use]
+    pub fn lap(&self) -> Lap {
+        std::mem::replace(&mut self.lock().lap, Lap::new(SystemTime::now()))
+    }
+
+    fn moves(&self) -> usize {
+        self.moves.load(Ordering::Relaxed)
     }
 
     fn turn(&self) -> usize {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::ledger::{Leaves, Reading, Version};
 use super::plan::{Dice, Plan};
@@ -78,13 +78,15 @@ impl<'a> Connection<'a> {
     pub(super) fn run(mut self) {
         let mut alone_since = Instant::now();
         while !self.is_over(&self.board.lock()) {
+            // Moves before turns: who hears of a move too early only comes again.
+            let moves = self.board.moves();
             let turn = self.board.turn();
             let target = &self.plan.targets[turn % self.plan.targets.len()];
             match nbd::connect(target, self.plan.answer_patience) {
                 Ok((stream, export)) => {
                     self.board.lock().tally.connects += 1;
                     let before = self.board.lock().tally.done();
-                    if !self.converse(&stream, export) {
+                    if !self.converse(&stream, export, moves) {
                         self.board.lock().tally.disconnects += 1;
                         self.board.turn_from(turn);
                     }
@@ -112,13 +114,13 @@ impl<'a> Connection<'a> {
             || self.plan.requests.is_some_and(|all| inner.issued >= all)
     }
 
-    /// Returns whether it ended because the load is over.
-    fn converse(&mut self, stream: &Stream, export: Export) -> bool {
+    /// Returns whether it ended because the load is over, or goes elsewhere.
+    fn converse(&mut self, stream: &Stream, export: Export, moves: usize) -> bool {
         let flight = Shared::default();
         let heard = thread::scope(|scope| {
             let ear = scope.spawn(|| hear(self.plan, self.board, stream, &flight));
             // Whatever ended it, the other thread hears of it by the socket.
-            let asked = self.ask(stream, export, &flight);
+            let asked = self.ask(stream, export, &flight, moves);
             if asked.is_err() {
                 stream.close();
             }
@@ -135,13 +137,13 @@ impl<'a> Connection<'a> {
         heard.is_ok()
     }
 
-    fn ask(&mut self, stream: &Stream, export: Export, flight: &Shared) -> io::Result<()> {
+    fn ask(&mut self, stream: &Stream, export: Export, flight: &Shared, moves: usize) -> io::Result<()> {
         let (plan, board) = (self.plan, self.board);
         let mut stream = stream.duplicate()?;
         let mut cookie = 0_u64;
         loop {
             let mut inner = board.lock();
-            let over = self.is_over(&inner);
+            let over = self.is_over(&inner) || board.moves() != moves;
             let (in_flight, complete) = {
                 let mut flight = flight.lock().expect("no holder of the lock panics");
                 if flight.deaf {
@@ -268,6 +270,7 @@ impl Inner {
         let now = Instant::now();
         self.tally.on_reply(now.duration_since(asked.at), now.duration_since(self.last_reply));
         self.last_reply = now;
+        self.lap.on_reply(now.duration_since(asked.at));
         if error != 0 {
             self.tally.on_error(error);
             self.drop_unanswered(asked);
@@ -281,6 +284,7 @@ impl Inner {
             }
             Deed::Write(version) => {
                 self.tally.writes += 1;
+                self.lap.on_write(SystemTime::now());
                 self.ledger.on_completed(version)?
             }
             Deed::Flush => {

@@ -184,6 +184,46 @@ impl Cluster {
         })
     }
 
+    /// Who serves in the highest epoch, among all but that one: the epoch's counter, and who.
+    pub(crate) fn reigning(&self, silent: Option<usize>) -> Option<(u64, usize)> {
+        let serving = |index: usize| {
+            let report = self.report(index).filter(|report| report.role == "primary")?;
+            let counter = report.epoch.split('@').next().and_then(|counter| counter.parse().ok())?;
+            Some((counter, index))
+        };
+        (0..NAMES.len()).filter(|index| Some(*index) != silent).filter_map(serving).max()
+    }
+
+    /// Wait until another one than that serves, in a higher epoch. The old one may not answer at all.
+    pub(crate) fn await_successor(&self, old: usize, epoch: u64) -> usize {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some((counter, index)) = self.reigning(Some(old))
+                && counter > epoch
+            {
+                return index;
+            }
+            assert!(Instant::now() < deadline, "nobody took over from {}", NAMES[old]);
+            thread::sleep(GLANCE / 2);
+        }
+    }
+
+    /// Wait for a primary, whoever it is, with two others in sync: who, and the counter of its epoch.
+    pub(crate) fn await_whole(&self) -> (usize, u64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some((counter, index)) = self.reigning(None) {
+                let counts = |report: &Report| report.peers.iter().filter(|peer| peer.counts).count();
+                if self.report(index).is_some_and(|report| counts(&report) == 2) {
+                    return (index, counter);
+                }
+            }
+            let reports = || (0..NAMES.len()).map(|index| self.report(index)).collect::<Vec<_>>();
+            assert!(Instant::now() < deadline, "they do not get well: {:#?}", reports());
+            thread::sleep(GLANCE);
+        }
+    }
+
     /// Digests of all three at one LSN: they must be equal.
     pub(crate) fn assert_equal(&self, primary: usize) -> Digests {
         self.await_in_sync(primary);
@@ -255,6 +295,16 @@ impl Load {
     pub(crate) fn await_done(&self, more: u64) {
         let before = self.board.tally().done();
         self.await_tally("more requests done", |tally| tally.done() >= before + more);
+    }
+
+    /// Wait until so many more writes are done.
+    pub(crate) fn await_writes(&self, more: u64) {
+        let before = self.board.tally().writes;
+        self.await_tally("more writes done", |tally| tally.writes >= before + more);
+    }
+
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     /// Wait until it has counted so much.

@@ -69,10 +69,19 @@ impl fmt::Display for Round {
 }
 
 /// splitmix64: small, and the same for ever.
-struct Stream(u64);
+pub(crate) struct Stream(u64);
 
 impl Stream {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn new(seed: u64) -> Stream {
+        Stream(seed)
+    }
+
+    /// A place in a list of so many.
+    pub(crate) fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -83,18 +92,17 @@ impl Stream {
 /// The rounds of a seed. Faults are drawn from a bag that holds each as often as its weight says, and is filled again
 /// when it is empty: so many rounds have seen them all.
 pub(crate) fn draw(seed: u64, rounds: usize) -> Vec<Round> {
-    let mut stream = Stream(seed);
+    let mut stream = Stream::new(seed);
     let mut bag: Vec<Fault> = Vec::new();
     let round = |_| {
         if bag.is_empty() {
             let times = |(fault, weight): &(Fault, u64)| (0..*weight).map(|_| *fault).collect::<Vec<_>>();
             bag = FAULTS.iter().flat_map(times).collect();
         }
-        let mut index = |bound: usize| usize::try_from(stream.below(bound as u64)).unwrap();
-        let fault = bag.swap_remove(index(bag.len()));
-        let victim = index(NAMES.len());
-        let stand_in = (victim + 1 + index(NAMES.len() - 1)) % NAMES.len();
-        let relieve = index(2) == 0;
+        let fault = bag.swap_remove(stream.index(bag.len()));
+        let victim = stream.index(NAMES.len());
+        let stand_in = (victim + 1 + stream.index(NAMES.len() - 1)) % NAMES.len();
+        let relieve = stream.index(2) == 0;
         Round { fault, victim, stand_in, relieve, requests: 20 + stream.below(300) }
     };
     (0..rounds).map(round).collect()

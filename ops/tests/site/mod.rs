@@ -13,9 +13,10 @@ use seawall_ops::pki;
 /// The replicas.
 pub(crate) const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// The program under test.
+/// The program under test: this build's, or the one that `SEAWALL_PROGRAM` names.
 pub(crate) fn seawall() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_seawall"))
+    let program = std::env::var_os("SEAWALL_PROGRAM");
+    Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_seawall").into()))
 }
 
 /// A directory that goes away.
