@@ -1,0 +1,176 @@
+//! Databases on a mounted volume, attached at a node that stays, while one primary after the other is killed and the
+//! replicas find the next one themselves: no error reaches them, and nothing is lost that they were told is committed.
+//!
+//! `SEAWALL_KILLS` says how many primaries are killed; 2 unless told.
+
+#[expect(dead_code, reason = "the drills use the rest")]
+mod cluster;
+mod mount;
+mod site;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cluster::{Cluster, PATIENCE};
+use mount::Mount;
+use seawall_ops::admin::{self, Ask};
+use site::{NAMES, Shape, text};
+
+/// Where the file system is attached. This node lives.
+const HERE: usize = 1;
+const ELSEWHERE: usize = 2;
+/// How SQLite keeps its journal.
+const MODES: [&str; 2] = ["wal", "rollback"];
+const PYTHON: &str = "/usr/bin/python3";
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proofs/database.py")
+}
+
+/// A database at work. It ends with this.
+struct Work {
+    mode: &'static str,
+    ledger: PathBuf,
+    child: Child,
+}
+
+impl Work {
+    fn begin(mode: &'static str, place: &Path, ledger: PathBuf) -> Work {
+        let mut command = Command::new(PYTHON);
+        command.arg(script()).arg("work").arg(place).arg(&ledger).arg(mode);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        Work { mode, ledger, child: child.unwrap() }
+    }
+
+    fn committed(&self) -> usize {
+        fs::read_to_string(&self.ledger).map_or(0, |text| text.lines().count())
+    }
+
+    /// Wait until so many more transactions are committed.
+    fn await_committed(&mut self, more: usize) {
+        let (wanted, deadline) = (self.committed() + more, Instant::now() + PATIENCE);
+        while self.committed() < wanted {
+            if self.child.try_wait().unwrap().is_some() {
+                let said = self.end();
+                panic!("{}: the database ended: {said}", self.mode);
+            }
+            assert!(Instant::now() < deadline, "{}: no more transactions", self.mode);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What it said of errors, once it has ended: nothing, if there were none.
+    fn end(&mut self) -> String {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().unwrap();
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+        }
+        if status.success() { said } else { format!("{status}: {said}") }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn check(mode: &str, place: &Path, ledger: &Path) {
+    let output = Command::new(PYTHON).arg(script()).arg("check").arg(place).arg(ledger).arg(mode).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    println!("{}", text(&output).trim());
+}
+
+/// Kill the primary, which is not the node where the file system is attached, and bring it back.
+fn kill_primary(cluster: &mut Cluster, works: &mut [Work]) {
+    let (mut primary, mut epoch) = cluster.await_whole();
+    while primary == HERE {
+        if let Err(fault) = admin::ask(&cluster.admin(HERE), Ask::HandOver, PATIENCE) {
+            println!("{} goes on: {fault}", NAMES[HERE]);
+        } else {
+            cluster.await_successor(HERE, epoch);
+        }
+        (primary, epoch) = cluster.await_whole();
+    }
+    cluster.kill(primary);
+    let killed = Instant::now();
+    let next = cluster.await_successor(primary, epoch);
+    let served = killed.elapsed().as_millis();
+    works.iter_mut().for_each(|work| work.await_committed(1));
+    println!(
+        "{} killed: {} serves after {served} ms, both databases commit after {} ms",
+        NAMES[primary],
+        NAMES[next],
+        killed.elapsed().as_millis()
+    );
+    works.iter_mut().for_each(|work| work.await_committed(10));
+    cluster.begin(primary);
+}
+
+#[test]
+fn databases_on_a_mounted_volume_outlive_one_primary_after_the_other() {
+    if !mount::is_possible() || !Path::new(PYTHON).exists() {
+        return;
+    }
+    let kills = std::env::var("SEAWALL_KILLS").map_or(2, |kills| kills.parse().expect("a number of kills"));
+    let mut cluster = Cluster::start_with(Shape { volume_mib: 512, log_mib: 64 }, |configs| {
+        for config in configs {
+            let text = fs::read_to_string(config).unwrap();
+            assert!(text.contains("\"manual\""));
+            fs::write(config, text.replace("\"manual\"", "\"automatic\"")).unwrap();
+        }
+    });
+    let ledger = |cluster: &Cluster, name: &str| cluster.dir().join(format!("{name}.ledger"));
+    let disk = Mount::attach(&cluster.uri(HERE));
+    disk.make_file_system();
+    disk.mount();
+    let begin = |mode| Work::begin(mode, &disk.place(), ledger(&cluster, mode));
+    let mut works: Vec<Work> = MODES.into_iter().map(begin).collect();
+    works.iter_mut().for_each(|work| work.await_committed(30));
+    for _ in 0..kills {
+        kill_primary(&mut cluster, &mut works);
+    }
+    works.iter_mut().for_each(|work| assert_eq!(work.end(), "", "{}", work.mode));
+    assert_eq!(disk.complaints(), None);
+    disk.unmount();
+    disk.assert_clean();
+    drop(disk);
+
+    // What is read now comes from the volume, through another node.
+    let mut disk = Mount::attach(&cluster.uri(ELSEWHERE));
+    disk.assert_clean();
+    disk.mount();
+    for mode in MODES {
+        check(mode, &disk.place(), &ledger(&cluster, mode));
+    }
+    // The client's machine dies as well.
+    let again = disk.place().join("again");
+    fs::create_dir(&again).unwrap();
+    let begin = |mode| Work::begin(mode, &again, ledger(&cluster, &format!("{mode}-again")));
+    let mut works: Vec<Work> = MODES.into_iter().map(begin).collect();
+    works.iter_mut().for_each(|work| work.await_committed(30));
+    disk.lose_power();
+    // Their disk is gone: they end, one way or the other.
+    works.iter_mut().for_each(|work| drop(work.end()));
+    drop(works);
+    drop(disk);
+    let disk = Mount::attach(&cluster.uri(HERE));
+    disk.recover();
+    disk.mount();
+    for mode in MODES {
+        check(mode, &disk.place().join("again"), &ledger(&cluster, &format!("{mode}-again")));
+        check(mode, &disk.place(), &ledger(&cluster, mode));
+    }
+    disk.unmount();
+    disk.assert_clean();
+    drop(disk);
+    let (primary, _) = cluster.await_whole();
+    cluster.assert_equal(primary);
+}
