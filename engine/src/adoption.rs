@@ -1,5 +1,7 @@
 //! Taking the best history of a majority: cut what left it, fetch what is lacking, yield if it is out of reach.
 
+use alloc::collections::BTreeMap;
+
 use seawall_recovery::lineage;
 use seawall_sender::codec;
 use seawall_sender::feed::Append;
@@ -19,7 +21,12 @@ use crate::notice::Notice;
 
 impl Core {
     /// Drop what left the best history, then fetch what we lack of it.
-    pub(crate) fn adopt_from(&mut self, holder: ReplicaId, best: &Promise) {
+    pub(crate) fn adopt_from(
+        &mut self,
+        holder: ReplicaId,
+        best: &Promise,
+        promises: BTreeMap<ReplicaId, Promise>,
+    ) {
         let fork = lineage::fork(&self.lineage, self.log.end(), &best.lineage, best.log.end);
         let Some(candidate) = self.candidate.as_ref() else { return };
         let epoch = candidate.epoch;
@@ -37,7 +44,7 @@ impl Core {
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (to, lineage) = (best.log.end, best.lineage.clone());
         let cutting = fork < self.log.end() && !self.setup.baited(Bait::FetchBeforeCut);
-        candidate.stage = Stage::Fetching { link, to, cutting, receiver: None, lineage, until };
+        candidate.stage = Stage::Fetching { link, to, cutting, receiver: None, lineage, promises, until };
         if fork < self.log.end() && self.setup.baited(Bait::FetchBeforeCut) {
             self.cut_tail(fork, Told::Nothing);
             self.fetch_on();

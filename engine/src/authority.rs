@@ -5,7 +5,7 @@ use seawall_sender::codec;
 use seawall_sender::frame::Kind;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{Epoch, LsnRange, ReplicaId};
+use seawall_wal::names::{Epoch, LsnRange};
 
 use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, Standing};
@@ -215,7 +215,7 @@ impl Core {
         let mut lsn = first;
         for _ in 0..records {
             let Some(header) = self.header(lsn) else { return self.disconnect(link) };
-            let blocks = u32::try_from(header.body.len()).expect("a body is small");
+            let blocks = header.body_blocks();
             let payload = bodies.filter(|_| blocks > 0).map(|buf| buf.part(at, blocks));
             at += blocks;
             let meta = seawall_sender::feed::Append::encode(settled, &header);
@@ -224,10 +224,5 @@ impl Core {
         }
         let end = codec::encode(&FetchEnd { to: lsn });
         self.send(link, Kind::FetchEnd, epoch, SessionId::NONE, &end, None);
-    }
-
-    /// Whether a replica may be asked for a promise.
-    pub(crate) fn is_voter(&self, replica: ReplicaId) -> bool {
-        self.setup.member(replica).is_some_and(|member| member.voter)
     }
 }

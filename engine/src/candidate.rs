@@ -52,6 +52,7 @@ pub(crate) enum Stage {
         cutting: bool,
         receiver: Option<Receiver>,
         lineage: Vec<LineageRow>,
+        promises: BTreeMap<ReplicaId, Promise>,
         until: Instant,
     },
     /// Primary; its start has not committed. An operator hears so at last.
@@ -172,12 +173,20 @@ impl Core {
         candidate.stage = Stage::Sounding { willing: alloc::vec![me], until };
         let epoch = candidate.epoch;
         self.notice(Notice::Campaigning { epoch });
+        self.connect_voters();
+        self.count_willing();
+    }
+
+    /// Connect to all who have a say and to whom there is no connection.
+    fn connect_voters(&mut self) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let (me, round) = (self.me(), u64::from(candidate.rounds));
+        let unheard = |replica: &ReplicaId| *replica != me && !candidate.links.contains_key(replica);
         let others: Vec<(ReplicaId, String)> = self
-            .setup
-            .members
-            .iter()
-            .filter(|member| member.voter && member.replica != me)
-            .map(|member| (member.replica, member.address.clone()))
+            .electorate
+            .voters()
+            .filter(unheard)
+            .filter_map(|replica| Some((replica, self.address_of(replica, round.wrapping_sub(1))?)))
             .collect();
         for (replica, address) in others {
             let link = self.connect(replica, address, LinkUse::Candidacy { replica, welcomed: false });
@@ -185,7 +194,6 @@ impl Core {
                 candidate.links.insert(replica, link);
             }
         }
-        self.count_willing();
     }
 
     /// A connection of the candidacy is open.
@@ -244,13 +252,13 @@ impl Core {
     }
 
     fn count_willing(&mut self) {
-        let majority = crate::commit::majority(self.setup.voters());
         // A slow disk may take its time for our own promise.
         let until = self.now.after(self.setup.limits.candidacy_round * 12);
         let leased = self.leased_against(self.me()).is_some();
         let Some(candidate) = self.candidate.as_mut() else { return };
         let Stage::Sounding { willing, .. } = &candidate.stage else { return };
-        if willing.len() < majority && !self.setup.baited(Bait::NoPreVote) {
+        let enough = self.electorate.is_majority(|voter| willing.contains(&voter));
+        if !enough && !self.setup.baited(Bait::NoPreVote) {
             return;
         }
         // While we asked, the primary may have been heard of again.
@@ -291,7 +299,6 @@ impl Core {
 
     /// Own log durable, own promise durable, promises of enough others: take the best history.
     fn count_promises(&mut self) {
-        let voters = self.setup.voters();
         let me = self.me();
         let ready = self.log_is_settled_on_disk();
         let Some(candidate) = self.candidate.as_ref() else { return };
@@ -300,8 +307,13 @@ impl Core {
             return;
         }
         let ours = self.promise(candidate.epoch, false);
-        let lossy = promises.values().chain([&ours]).filter(|promise| promise.lossy).count();
-        if !is_elected(promises.len() + 1 - lossy, lossy, voters) {
+        let promise_of = |voter| if voter == me { Some(&ours) } else { promises.get(&voter) };
+        let elected = self.electorate.rolls().all(|roll| {
+            let promised: Vec<&Promise> = roll.iter().filter_map(|voter| promise_of(*voter)).collect();
+            let lossy = promised.iter().filter(|promise| promise.lossy).count();
+            is_elected(promised.len() - lossy, lossy, roll.len())
+        });
+        if !elected {
             return;
         }
         // We ourselves win a tie.
@@ -318,8 +330,8 @@ impl Core {
             self.reign();
             return;
         }
-        let (holder, promise) = (best.0, best.1.clone());
-        self.adopt_from(holder, &promise);
+        let (holder, promise, promises) = (best.0, best.1.clone(), promises.clone());
+        self.adopt_from(holder, &promise, promises);
     }
 
     /// Our own log moved.
@@ -334,7 +346,7 @@ impl Core {
                 self.flush_to = self.flush_to.max(self.log.end());
                 if self.log.end() == *to && settled_on_disk {
                     self.lineage = lineage::below(lineage, self.log.end()).to_vec();
-                    self.reign();
+                    self.adopted();
                 } else if receiver.is_none()
                     && settled_on_disk
                     && self.log.free_bytes() > self.log_bytes() / 8
@@ -346,8 +358,23 @@ impl Core {
         }
     }
 
+    /// The best log is ours, durably. It may name other voters than the ones that were asked: then they are asked, too.
+    fn adopted(&mut self) {
+        let until = self.now.after(self.setup.limits.candidacy_round);
+        let Some(candidate) = self.candidate.as_mut() else { return };
+        let Stage::Fetching { promises, .. } = &mut candidate.stage else { return };
+        let promises = core::mem::take(promises);
+        candidate.stage = Stage::Asking { own: true, promises, until };
+        self.connect_voters();
+        self.count_promises();
+    }
+
     /// History is complete and durable: begin to write in the new epoch.
     fn reign(&mut self) {
+        if !self.is_voter(self.me()) {
+            // What it adopted says so. Who promised asks for promises itself after a while.
+            return self.candidate_ends("the best log says that this replica is no voter any more");
+        }
         let until = self.now.after(self.setup.limits.candidacy_round * 2);
         let Some(candidate) = self.candidate.as_mut() else { return };
         candidate.stage = Stage::Won { until };
@@ -386,7 +413,6 @@ impl Core {
 
     /// No promise.
     pub(crate) fn on_denied(&mut self, replica: ReplicaId, denied: Denied) {
-        let voters = self.setup.voters();
         let soon = self.now.after(self.setup.limits.lease / 4);
         let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == denied.epoch)
         else {
@@ -408,7 +434,8 @@ impl Core {
         if !candidate.refused.contains(&replica) {
             candidate.refused.push(replica);
         }
-        if hopeless || voters - candidate.refused.len().min(voters) < crate::commit::majority(voters) {
+        let refused = &candidate.refused;
+        if hopeless || !self.electorate.is_majority(|voter| !refused.contains(&voter)) {
             let why = candidate.why.clone();
             self.round_failed(&why);
         }
@@ -513,8 +540,8 @@ impl Core {
             Stage::Asking { promises, .. } => promises.keys().copied().chain([self.me()]).collect(),
             Stage::Resting { .. } | Stage::Fetching { .. } | Stage::Won { .. } => return,
         };
-        let open = candidate.links.keys().filter(|replica| !answered.contains(replica)).count();
-        if answered.len() + open < crate::commit::majority(self.setup.voters()) {
+        let may = |voter| answered.contains(&voter) || candidate.links.contains_key(&voter);
+        if !self.electorate.is_majority(may) {
             self.round_failed("too few voters can be reached");
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use seawall_wal::names::Lsn;
+use seawall_wal::names::{Lsn, ReplicaId};
 
 use crate::setup::CommitRule;
 
@@ -38,6 +38,67 @@ pub fn frontier(voters: &mut [Lsn], copies: usize) -> Lsn {
     assert!(0 < copies && copies <= voters.len(), "a quorum is some of the voters");
     voters.sort_unstable_by(|a, b| b.cmp(a));
     voters[copies - 1]
+}
+
+/// Who decides: the voters of the configuration in force and, while its record is not settled, those of the one before
+/// as well. Whatever is decided needs enough of each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Electorate {
+    newest: Vec<ReplicaId>,
+    before: Option<Vec<ReplicaId>>,
+}
+
+impl Electorate {
+    /// The voters of the newest configuration, and of the one before if that still has a say.
+    #[must_use]
+    pub fn new(newest: Vec<ReplicaId>, before: Option<Vec<ReplicaId>>) -> Electorate {
+        let before = before.filter(|before| *before != newest);
+        Electorate { newest, before }
+    }
+
+    /// The lists of voters that each decide.
+    pub fn rolls(&self) -> impl Iterator<Item = &[ReplicaId]> {
+        core::iter::once(&self.newest[..]).chain(self.before.as_deref())
+    }
+
+    /// Everybody who has a say.
+    pub fn voters(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        let only_before = self.before.iter().flatten().filter(|voter| !self.newest.contains(voter));
+        self.newest.iter().chain(only_before).copied()
+    }
+
+    /// Whether it has a say.
+    #[must_use]
+    pub fn has(&self, replica: ReplicaId) -> bool {
+        self.rolls().any(|roll| roll.contains(&replica))
+    }
+
+    /// Whether more than half of each list are such.
+    pub fn is_majority(&self, is: impl Fn(ReplicaId) -> bool) -> bool {
+        self.rolls().all(|roll| roll.iter().filter(|voter| is(**voter)).count() >= majority(roll.len()))
+    }
+
+    /// Whether of each list so many are such that no majority comes about without one of them.
+    pub fn is_confirming(&self, is: impl Fn(ReplicaId) -> bool) -> bool {
+        self.rolls().all(|roll| roll.iter().filter(|voter| is(**voter)).count() >= confirmers(roll.len()))
+    }
+
+    /// The frontier below which enough voters of each list are; one that does not count is at [`Lsn::ZERO`]. Under
+    /// `one` that of `me`, whatever the others have.
+    pub fn committed(&self, rule: CommitRule, me: ReplicaId, frontier_of: impl Fn(ReplicaId) -> Lsn) -> Lsn {
+        let of_roll = |roll: &[ReplicaId]| {
+            let mut voters: Vec<Lsn> = roll.iter().map(|voter| frontier_of(*voter)).collect();
+            if voters.is_empty() {
+                return Lsn::ZERO;
+            }
+            let copies = copies_needed(rule, voters.len());
+            frontier(&mut voters, copies)
+        };
+        match rule {
+            CommitRule::One => frontier_of(me),
+            CommitRule::Majority | CommitRule::All => self.rolls().map(of_roll).min().unwrap_or(Lsn::ZERO),
+        }
+    }
 }
 
 /// [`frontier`] for the rule: under `one` the primary's own frontier decides alone.
@@ -90,6 +151,42 @@ mod tests {
             assert!(majority(voters) + confirmers(voters) > voters);
             assert!(majority(voters) + confirmers(voters) - 1 <= voters);
         }
+    }
+
+    fn replicas(ids: &[u64]) -> Vec<ReplicaId> {
+        ids.iter().copied().map(ReplicaId).collect()
+    }
+
+    #[test]
+    fn while_a_change_is_pending_each_configuration_needs_its_own_majority() {
+        let both = Electorate::new(replicas(&[1, 2, 3, 4]), Some(replicas(&[1, 2, 3])));
+        let check = |who: &[u64], expected| {
+            assert_eq!(both.is_majority(|voter| who.contains(&voter.0)), expected, "{who:?}");
+        };
+        check(&[1, 2], false);
+        check(&[3, 4, 1], true);
+        check(&[2, 3, 1], true);
+        let at = |voter: ReplicaId| Lsn([0, 9, 8, 0, 5][usize::try_from(voter.0).unwrap()]);
+        assert_eq!(both.committed(CommitRule::Majority, ReplicaId(1), at), Lsn(5));
+        assert_eq!(both.committed(CommitRule::All, ReplicaId(1), at), Lsn(0));
+        assert_eq!(both.committed(CommitRule::One, ReplicaId(1), at), Lsn(9));
+        let settled = Electorate::new(replicas(&[1, 2, 3]), None);
+        assert_eq!(settled.committed(CommitRule::Majority, ReplicaId(1), at), Lsn(8));
+    }
+
+    #[test]
+    fn majorities_of_two_configurations_that_differ_by_one_voter_meet() {
+        for voters in 1..10 {
+            assert!(majority(voters) + majority(voters + 1) > voters + 1);
+        }
+    }
+
+    #[test]
+    fn the_lone_voter_that_was_confirms_nothing_for_the_two_that_are() {
+        let both = Electorate::new(replicas(&[1, 2, 3]), Some(replicas(&[1, 2])));
+        assert!(!both.is_confirming(|voter| voter.0 == 1));
+        assert!(both.is_confirming(|voter| voter.0 != 3));
+        assert!(both.voters().eq(replicas(&[1, 2, 3])) && both.has(ReplicaId(3)) && !both.has(ReplicaId(4)));
     }
 
     #[test]

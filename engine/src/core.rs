@@ -21,6 +21,7 @@ use crate::attachment::Attachments;
 use crate::authority::PendingPromise;
 use crate::bait::Bait;
 use crate::candidate::Candidate;
+use crate::commit::Electorate;
 use crate::dice::Dice;
 use crate::digest::Digests;
 use crate::follower::{Feed, FeedName};
@@ -30,6 +31,7 @@ use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, O
 use crate::lane::Lane;
 use crate::lease::Grant;
 use crate::link::LinkUse;
+use crate::membership::Membership;
 use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
 use crate::primary::Primary;
@@ -180,6 +182,9 @@ pub(crate) struct Core {
     pub(crate) base_writes: usize,
     pub(crate) digests: Digests,
     pub(crate) attachments: Attachments,
+    pub(crate) membership: Membership,
+    /// Who decides, by that membership.
+    pub(crate) electorate: Electorate,
     /// Our clients' requests.
     pub(crate) forwarder: Forwarder,
     /// The connections over which peers' clients are heard; their sessions are remembered for as long as we live.
@@ -210,15 +215,11 @@ impl Core {
         lineage.sort_unstable_by_key(|row| row.first);
         let (checkpoint, settled) = (superblock.checkpoint, superblock.settled);
         let attachments = Attachments::found(superblock.attached, &log, checkpoint);
+        let known = crate::opening::configuration(&superblock, &setup);
+        let membership = Membership::found(known, &log, checkpoint);
         let forwarder = Forwarder::new(superblock.boots);
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
-        let lanes = setup
-            .members
-            .iter()
-            .filter(|member| member.replica != setup.replica)
-            .map(|member| (member.replica, Lane::new(member, &setup.limits)))
-            .collect();
         let mut core = Core {
             now,
             out: Outbox::default(),
@@ -245,7 +246,7 @@ impl Core {
             drained: false,
             draining: false,
             mover: Mover::new(checkpoint),
-            lanes,
+            lanes: BTreeMap::new(),
             sessions_begun: 0,
             primary: None,
             candidate: None,
@@ -259,6 +260,8 @@ impl Core {
             base_writes: 0,
             digests: Digests::default(),
             attachments,
+            electorate: membership.electorate(),
+            membership,
             forwarder,
             served: BTreeMap::new(),
             shares: BTreeMap::new(),
@@ -268,6 +271,7 @@ impl Core {
         while core.taken < settled {
             core.take_next();
         }
+        core.on_members();
         core.rebuild_recent();
         core.assume_grant();
         core
@@ -288,7 +292,8 @@ impl Core {
         match kind {
             RecordKind::Write => self.recent.insert(extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.recent.insert(extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding | RecordKind::Configuration => {
+            }
         }
     }
 
@@ -386,6 +391,11 @@ impl Core {
         if header.kind == RecordKind::Attach {
             self.attachments.on_appended(header.lsn);
         }
+        if header.kind == RecordKind::Configuration {
+            // In force from here on.
+            self.membership.on_appended(header.lsn, &header.body);
+            self.on_members();
+        }
         self.appender.push(header, body, &placed);
         Ok(())
     }
@@ -471,9 +481,13 @@ impl Core {
         let lineage = seawall_recovery::lineage::newest(&self.lineage).iter().copied();
         let lineage: Vec<LineageRow> = lineage.filter(|row| row.first < durable).collect();
         let attached = self.attachments.settled();
+        let configuration = self.membership.settled();
         self.scribe.change(safety, told, |superblock| {
             superblock.lineage = lineage;
             superblock.attached = attached;
+            if superblock.configuration != *configuration {
+                superblock.configuration = configuration.clone();
+            }
             edit(superblock);
         });
     }

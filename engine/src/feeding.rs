@@ -23,7 +23,7 @@ impl Core {
 
     /// Send pulses that are due to all peers that are fed.
     pub(crate) fn pulse(&mut self) {
-        let (now, voters) = (self.now, self.setup.voters());
+        let now = self.now;
         let interval = self.setup.limits.pulse_interval;
         let Some(primary) = self.primary.as_mut() else { return };
         if primary.pulses.last.after(interval) <= now {
@@ -36,7 +36,7 @@ impl Core {
             return;
         }
         let epoch = primary.epoch;
-        let seq = primary.pulses.on_sent(now, voters);
+        let seq = primary.pulses.on_sent(now, &self.electorate);
         let confirmed = primary.pulses.confirmed();
         self.renew_lease();
         let end = self.log.end();

@@ -23,6 +23,7 @@ use crate::bait::Bait;
 use crate::base_lane::Copy as BaseCopy;
 use crate::core::{Core, Told};
 use crate::io::{Buf, LinkId, Payload};
+use crate::membership::Membership;
 use crate::notice::Notice;
 use crate::scribe::Safety;
 
@@ -230,7 +231,8 @@ impl Core {
             return Err(Violation::OutOfTurn { state: "greeted or fed", event: "Begin" });
         }
         let from = begin.plan.feed_from();
-        if from.0 > POSITION_MAX || !lineage::covers(&begin.lineage, from, begin.epoch_before) {
+        let members = begin.configuration.is_sound();
+        if from.0 > POSITION_MAX || !members || !lineage::covers(&begin.lineage, from, begin.epoch_before) {
             return Err(Violation::Contradictory { kind: Kind::Begin });
         }
         feed.stage = Stage::Planned { begin };
@@ -350,6 +352,9 @@ impl Core {
         if to < from {
             let mark = self.log.cut(to);
             self.attachments.on_cut(to);
+            if self.membership.on_cut(to) {
+                self.on_members();
+            }
             self.lineage.retain(|row| row.first < to);
             self.flush_to = self.flush_to.min(to);
             // In `written` mode a quorum that lost power takes its unflushed promises with it.
@@ -377,6 +382,8 @@ impl Core {
         (self.taken, self.settled, self.committed) = (cut, cut, cut);
         self.mover.home = cut;
         self.attachments = Attachments::anew(begin.attached);
+        self.membership = Membership::anew(begin.configuration.clone());
+        self.on_members();
         self.set_all_holes();
         let row = lineage::row_before(&begin.lineage, cut);
         let start = cut;

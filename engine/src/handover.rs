@@ -14,6 +14,7 @@ use seawall_wal::names::ReplicaId;
 
 use crate::core::Core;
 use crate::io::{Answered, CommandId, Refusal};
+use crate::lane::Lane;
 use crate::link::LinkUse;
 use crate::notice::Notice;
 
@@ -117,7 +118,7 @@ impl Core {
 
     /// An operator wants this primary to hand over: to that replica, or to any that is in sync.
     pub(crate) fn on_handover_command(&mut self, id: CommandId, to: Option<ReplicaId>) {
-        let counting = self.lanes.iter().find(|(_, lane)| lane.voter && lane.counts());
+        let counting = self.lanes.iter().find(|(replica, lane)| self.is_voter(**replica) && lane.counts());
         let Some(to) = to.or(counting.map(|(replica, _)| *replica)) else {
             return self.answer(id, Err("not handed over: no other replica is in sync".into()));
         };
@@ -132,7 +133,7 @@ impl Core {
 
     fn begin_handover(&mut self, to: ReplicaId, command: Option<CommandId>) -> Result<(), Reluctance> {
         let until = self.now.after(self.setup.limits.candidacy_round / 2);
-        let in_sync = self.lanes.get(&to).is_some_and(|lane| lane.voter && lane.counts());
+        let in_sync = self.is_voter(to) && self.lanes.get(&to).is_some_and(Lane::counts);
         let able = self.drain.is_none();
         let primary = self.primary.as_mut().filter(|primary| primary.serving && able);
         let Some(primary) = primary else { return Err(Reluctance::NotServing) };

@@ -18,6 +18,7 @@ use seawall_sender::sender::{Limits as Window, Sender};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
+use seawall_wal::configuration::Member;
 use seawall_wal::log::Pin;
 use seawall_wal::names::{Crc, Epoch, Lsn, LsnRange, ReplicaId};
 
@@ -29,13 +30,13 @@ use crate::drift::{Drift, Sample};
 use crate::io::{Buf, LinkId};
 use crate::link::LinkUse;
 use crate::notice::Notice;
-use crate::setup::{Limits, Peer};
+use crate::setup::Limits;
 
 /// One peer.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) voter: bool,
-    address: String,
+    /// Where it listens, by the newest configuration.
+    pub(crate) address: String,
     pub(crate) sender: Sender,
     pub(crate) session: State,
     pub(crate) link: Option<LinkId>,
@@ -64,14 +65,13 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    pub(crate) fn new(member: &Peer, limits: &Limits) -> Lane {
+    pub(crate) fn new(member: &Member, now: Instant, limits: &Limits) -> Lane {
         let window =
             Window { window_records: limits.window_records as u64, window_bytes: limits.window_bytes };
         Lane {
-            voter: member.voter,
             address: member.address.clone(),
             sender: Sender::new(member.replica, &window),
-            session: State::new(Instant::default()),
+            session: State::new(now),
             link: None,
             rule: "none",
             last_end: "none",
@@ -162,7 +162,7 @@ impl Core {
         match effect {
             Effect::Connect { session } => {
                 self.sessions_begun = session.count;
-                let address = self.lanes[&replica].address.clone();
+                let address = self.address_of(replica, session.count.into()).unwrap_or_default();
                 let link = self.connect(replica, address, LinkUse::Session { replica, welcomed: false });
                 self.lane_mut(replica).link = Some(link);
             }
@@ -181,7 +181,9 @@ impl Core {
                 let from = plan.feed_from();
                 self.pin_lane(replica, from);
                 let attached = self.attachments.settled();
-                let begin = self.with_ours(replica, |ours| Begin::of(plan, target, attached, ours));
+                let begin = self.with_ours(replica, |ours| {
+                    Begin::of(plan, target, attached, self.membership.settled(), ours)
+                });
                 let lane = self.lane_mut(replica);
                 lane.rule = decision.rule.name();
                 lane.began_at = from;
@@ -430,11 +432,11 @@ impl Core {
         if current != Some(session) {
             return Ok(());
         }
-        let voters = self.setup.voters();
         let (now, percent) = (self.now, self.setup.limits.clock_error_percent);
-        let lane = self.lanes.get_mut(&replica).filter(|lane| lane.voter && lane.base.is_none());
+        // A learner's word counts from when it is a voter: it keeps it all the same.
+        let lane = self.lanes.get_mut(&replica).filter(|lane| lane.base.is_none());
         if let (Some(lane), Some(primary)) = (lane, self.primary.as_mut()) {
-            primary.pulses.on_answered(replica, ack.seq, ack.grants, voters);
+            primary.pulses.on_answered(replica, ack.seq, ack.grants, &self.electorate);
             if let Some(asked) = primary.pulses.sent_at(ack.seq) {
                 let sample = Sample { asked, came: now, theirs: Instant(ack.clock) };
                 lane.drift.on_sample(sample, percent);

@@ -8,7 +8,6 @@ use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, ReplicaId};
 
 use crate::bait::Bait;
-use crate::commit::confirmers;
 use crate::core::Core;
 use crate::notice::Notice;
 use crate::setup::CommitRule;
@@ -106,10 +105,10 @@ impl Core {
 
     /// A pulse left or was answered: until when, by our own clock, does nobody else reign?
     pub(crate) fn renew_lease(&mut self) {
-        let voters = self.setup.voters();
         let held = self.setup.limits.lease_held();
         let Some(primary) = self.primary.as_ref() else { return };
-        let until = primary.pulses.lease_until(voters, held, |replica| self.clock_is_trusted(replica));
+        let trusted = |replica| self.clock_is_trusted(replica);
+        let until = primary.pulses.lease_until(&self.electorate, held, trusted);
         let until = until.filter(|_| primary.clocks_trusted);
         if let Some(primary) = self.primary.as_mut() {
             primary.leased_until = until;
@@ -155,9 +154,8 @@ impl Core {
 
     /// A voter's clock was heard of. Where too few can be relied on, pulses confirm what leases can't.
     pub(crate) fn weigh_clocks(&mut self) {
-        let voters = self.setup.voters();
-        let right = 1 + self.lanes.values().filter(|lane| lane.voter && !lane.drift.is_proven()).count();
-        let trusted = right >= confirmers(voters) && self.has_leases();
+        let right = self.electorate.is_confirming(|replica| self.clock_is_trusted(replica));
+        let trusted = right && self.has_leases();
         let Some(primary) = self.primary.as_mut().filter(|primary| primary.clocks_trusted != trusted) else {
             return self.renew_lease();
         };

@@ -39,6 +39,7 @@ mod lease;
 mod line;
 mod link;
 mod locate;
+mod membership;
 mod mover;
 pub mod notice;
 mod opening;

@@ -34,7 +34,7 @@ pub(crate) struct Line {
 
 impl Core {
     pub(crate) fn open_line(&mut self, to: ReplicaId, epoch: Epoch) {
-        let Some(address) = self.setup.member(to).map(|member| member.address.clone()) else { return };
+        let Some(address) = self.address_of(to, self.forwarder.lines.into()) else { return };
         let link = self.connect(to, address, LinkUse::Forward { replica: to, welcomed: false });
         self.forwarder.lines += 1;
         let session = SessionId { boot: self.scribe.content().boots, count: self.forwarder.lines };

@@ -98,7 +98,7 @@ impl Core {
         let since = self.now;
         self.links.insert(link, LinkUse::Unknown { since, proven });
         let stranger = match proven {
-            Proven::Replica { replica, .. } if self.setup.member(replica).is_none() => Some(replica),
+            Proven::Replica { replica, .. } if !self.is_member(replica) => Some(replica),
             Proven::Replica { .. } | Proven::Nobody => None,
         };
         let judged = check_guest(&self.identity(), proven)
@@ -348,9 +348,7 @@ impl Core {
         }
         check_proof(&us, hello.from, proven)?;
         let why = match check_hello(&us, frame.header.volume, &hello) {
-            Ok(version)
-                if (hello.from != us.replica || whoever) && self.setup.member(hello.from).is_some() =>
-            {
+            Ok(version) if (hello.from != us.replica || whoever) && self.is_member(hello.from) => {
                 self.links.insert(link, LinkUse::Inbound { peer: hello.from });
                 let welcome = codec::encode(&Welcome::new(&us, version));
                 self.send(link, Kind::Welcome, Epoch::ZERO, SessionId::NONE, &welcome, None);

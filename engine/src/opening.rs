@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use seawall_wal::configuration::{Configuration, Suffrage};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::Log;
 use seawall_wal::names::Lsn;
@@ -211,7 +212,24 @@ pub(crate) fn note_restart(superblock: &mut Superblock, setup: &Setup) {
     superblock.clean = None;
     superblock.machine_boot = setup.machine_boot;
     superblock.ack_durable = setup.ack == Ack::Durable;
-    superblock.members = members(setup);
+    superblock.configuration = configuration(superblock, setup);
+}
+
+/// The members that a disk knows. As long as no record has changed them, names and addresses are those of the
+/// configuration file; a disk that knows no members takes all from there.
+pub(crate) fn configuration(superblock: &Superblock, setup: &Setup) -> Configuration {
+    let mut known = superblock.configuration.clone();
+    if known.members.is_empty() {
+        known.members = members(setup);
+    }
+    if known.number == 0 {
+        for member in &mut known.members {
+            if let Some(peer) = setup.member(member.replica) {
+                (member.name, member.address) = (peer.name.clone(), peer.address.clone());
+            }
+        }
+    }
+    known
 }
 
 /// The members as the configuration names them, for the superblock.
@@ -223,7 +241,7 @@ pub(crate) fn members(setup: &Setup) -> Vec<seawall_wal::superblock::Member> {
             replica: peer.replica,
             name: peer.name.to_string(),
             address: peer.address.to_string(),
-            voter: peer.voter,
+            suffrage: if peer.voter { Suffrage::Voter } else { Suffrage::Observer },
         })
         .collect()
 }

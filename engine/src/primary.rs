@@ -146,7 +146,7 @@ impl Primary {
             reads: BTreeMap::new(),
             merges: BTreeMap::new(),
             held_blocks: Vec::new(),
-            pulses: Pulses::default(),
+            pulses: Pulses::new(epoch.replica),
             attaching: VecDeque::new(),
             parked: VecDeque::new(),
             traces: Traces::default(),
@@ -311,8 +311,7 @@ impl Core {
         if refused.is_empty() && waiting.is_empty() {
             return;
         }
-        let present = 1 + self.lanes.values().filter(|lane| lane.voter && lane.counts()).count();
-        let needed = crate::commit::copies_needed(self.setup.commit, self.setup.voters());
+        let (present, needed) = self.quorum_present();
         self.notice(Notice::QuorumMissing { present, needed });
         for owner in refused {
             self.respond(owner, Err(Refusal::NoQuorum));

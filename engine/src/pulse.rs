@@ -8,7 +8,7 @@ use core::time::Duration;
 use seawall_sender::time::Instant;
 use seawall_wal::names::ReplicaId;
 
-use crate::commit::confirmers;
+use crate::commit::{Electorate, confirmers};
 
 /// Pulses unanswered at a time; more wait and go as one.
 const UNANSWERED_MAX: u64 = 4;
@@ -16,8 +16,9 @@ const UNANSWERED_MAX: u64 = 4;
 const REMEMBERED: usize = 64;
 
 /// The pulses of one reign, numbered from 1.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pulses {
+    me: ReplicaId,
     sent: u64,
     wanted: u64,
     confirmed: u64,
@@ -30,6 +31,20 @@ pub(crate) struct Pulses {
 }
 
 impl Pulses {
+    /// Those of a reign of `me`.
+    pub(crate) fn new(me: ReplicaId) -> Pulses {
+        Pulses {
+            me,
+            sent: 0,
+            wanted: 0,
+            confirmed: 0,
+            sent_at: VecDeque::new(),
+            answered: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            last: Instant::default(),
+        }
+    }
+
     /// Something must be confirmed: by a pulse that is sent from now on. Which one.
     pub(crate) fn want(&mut self) -> u64 {
         self.wanted = self.sent + 1;
@@ -47,7 +62,7 @@ impl Pulses {
     }
 
     /// One is sent: its number.
-    pub(crate) fn on_sent(&mut self, now: Instant, voters: usize) -> u64 {
+    pub(crate) fn on_sent(&mut self, now: Instant, voters: &Electorate) -> u64 {
         self.sent += 1;
         self.last = now;
         if self.sent_at.len() == REMEMBERED {
@@ -59,7 +74,7 @@ impl Pulses {
     }
 
     /// A voter answered: it has promised nobody else; and, if it `grants` a lease, it will not for a while.
-    pub(crate) fn on_answered(&mut self, replica: ReplicaId, number: u64, grants: bool, voters: usize) {
+    pub(crate) fn on_answered(&mut self, replica: ReplicaId, number: u64, grants: bool, voters: &Electorate) {
         let number = number.min(self.sent);
         let known = self.answered.entry(replica).or_default();
         *known = number.max(*known);
@@ -70,8 +85,9 @@ impl Pulses {
         self.count(voters);
     }
 
-    fn count(&mut self, voters: usize) {
-        let number = self.newest_of(voters, self.answered.values().copied());
+    fn count(&mut self, voters: &Electorate) {
+        let answered = |replica| self.answered.get(&replica).copied();
+        let number = voters.rolls().map(|roll| self.newest_of(roll, answered)).min().flatten();
         self.confirmed = self.confirmed.max(number.unwrap_or(0));
     }
 
@@ -85,26 +101,31 @@ impl Pulses {
     /// is how much of a lease may be counted on, by the primary's own clock.
     pub(crate) fn lease_until(
         &self,
-        voters: usize,
+        voters: &Electorate,
         held: Duration,
         trusted: impl Fn(ReplicaId) -> bool,
     ) -> Option<Instant> {
-        if confirmers(voters) == 1 {
-            // No majority comes about without this replica, which promised nobody else.
-            return Some(Instant(u64::MAX));
-        }
-        let trusted = self.granted.iter().filter(|(replica, _)| trusted(**replica));
-        let number = self.newest_of(voters, trusted.map(|(_, number)| *number))?;
-        // It counts from when it was asked, not from when the answer came.
-        self.sent_at(number).map(|sent| sent.after(held))
+        let granted = |replica: ReplicaId| self.granted.get(&replica).copied().filter(|_| trusted(replica));
+        let of_roll = |roll: &[ReplicaId]| {
+            if confirmers(roll.len()) == 1 && roll.contains(&self.me) {
+                // No majority comes about without this replica, which promised nobody else.
+                return Some(Instant(u64::MAX));
+            }
+            let number = self.newest_of(roll, granted)?;
+            // It counts from when it was asked, not from when the answer came.
+            self.sent_at(number).map(|sent| sent.after(held))
+        };
+        voters.rolls().map(of_roll).min().flatten()
     }
 
     /// The newest pulse that so many voters have answered that no majority comes about without one of them. Our own
     /// answer to ourselves is immediate: we reign only while our promise is our own.
-    fn newest_of(&self, voters: usize, answers: impl Iterator<Item = u64>) -> Option<u64> {
-        let mut answers: Vec<u64> = answers.chain([self.sent]).collect();
+    fn newest_of(&self, roll: &[ReplicaId], answer: impl Fn(ReplicaId) -> Option<u64>) -> Option<u64> {
+        let own = |replica| Some(self.sent).filter(|_| replica == self.me);
+        let mut answers: Vec<u64> =
+            roll.iter().filter_map(|replica| own(*replica).or_else(|| answer(*replica))).collect();
         answers.sort_unstable_by(|a, b| b.cmp(a));
-        answers.get(confirmers(voters) - 1).copied().filter(|number| *number > 0)
+        answers.get(confirmers(roll.len()) - 1).copied().filter(|number| *number > 0)
     }
 }
 
@@ -114,89 +135,96 @@ mod tests {
 
     const HELD: Duration = Duration::from_nanos(100);
 
+    const ME: ReplicaId = ReplicaId(6);
+
+    /// We and the replicas that follow.
+    fn of(voters: u64) -> Electorate {
+        Electorate::new((6..6 + voters).map(ReplicaId).collect(), None)
+    }
+
     fn everybody(_: ReplicaId) -> bool {
         true
     }
 
     #[test]
     fn what_is_wanted_after_a_pulse_left_needs_the_next_one() {
-        let mut pulses = Pulses::default();
+        let mut pulses = Pulses::new(ME);
         assert_eq!(pulses.want(), 1);
-        assert_eq!(pulses.on_sent(Instant(5), 3), 1);
+        assert_eq!(pulses.on_sent(Instant(5), &of(3)), 1);
         assert_eq!(pulses.want(), 2);
-        pulses.on_answered(ReplicaId(7), 1, true, 3);
+        pulses.on_answered(ReplicaId(7), 1, true, &of(3));
         assert_eq!(pulses.confirmed(), 1);
         assert!(pulses.is_due());
     }
 
     #[test]
     fn one_of_three_confirms_nothing() {
-        let mut pulses = Pulses::default();
+        let mut pulses = Pulses::new(ME);
         pulses.want();
-        pulses.on_sent(Instant(5), 3);
+        pulses.on_sent(Instant(5), &of(3));
         assert_eq!(pulses.confirmed(), 0);
-        assert_eq!(pulses.lease_until(3, HELD, everybody), None);
+        assert_eq!(pulses.lease_until(&of(3), HELD, everybody), None);
     }
 
     #[test]
     fn a_lone_voter_confirms_itself_and_so_does_one_of_two() {
         for voters in [1, 2] {
-            let mut pulses = Pulses::default();
+            let mut pulses = Pulses::new(ME);
             pulses.want();
-            pulses.on_sent(Instant(5), voters);
+            pulses.on_sent(Instant(5), &of(voters));
             assert_eq!(pulses.confirmed(), 1);
-            assert_eq!(pulses.lease_until(voters, HELD, everybody), Some(Instant(u64::MAX)));
+            assert_eq!(pulses.lease_until(&of(voters), HELD, everybody), Some(Instant(u64::MAX)));
         }
     }
 
     #[test]
     fn an_answer_to_a_pulse_never_sent_counts_as_the_last_one() {
-        let mut pulses = Pulses::default();
+        let mut pulses = Pulses::new(ME);
         pulses.want();
-        pulses.on_sent(Instant(5), 3);
-        pulses.on_answered(ReplicaId(7), 99, true, 3);
+        pulses.on_sent(Instant(5), &of(3));
+        pulses.on_answered(ReplicaId(7), 99, true, &of(3));
         assert_eq!(pulses.confirmed(), 1);
     }
 
     #[test]
     fn a_lease_counts_from_the_moment_when_it_was_asked_for() {
-        let mut pulses = Pulses::default();
-        pulses.on_sent(Instant(5), 3);
-        pulses.on_sent(Instant(40), 3);
-        pulses.on_answered(ReplicaId(7), 1, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, everybody), Some(Instant(105)));
-        pulses.on_answered(ReplicaId(8), 2, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, everybody), Some(Instant(140)));
+        let mut pulses = Pulses::new(ME);
+        pulses.on_sent(Instant(5), &of(3));
+        pulses.on_sent(Instant(40), &of(3));
+        pulses.on_answered(ReplicaId(7), 1, true, &of(3));
+        assert_eq!(pulses.lease_until(&of(3), HELD, everybody), Some(Instant(105)));
+        pulses.on_answered(ReplicaId(8), 2, true, &of(3));
+        assert_eq!(pulses.lease_until(&of(3), HELD, everybody), Some(Instant(140)));
     }
 
     #[test]
     fn of_five_the_second_newest_answer_decides() {
-        let mut pulses = Pulses::default();
+        let mut pulses = Pulses::new(ME);
         for now in [10, 20, 30] {
-            pulses.on_sent(Instant(now), 5);
+            pulses.on_sent(Instant(now), &of(5));
         }
-        pulses.on_answered(ReplicaId(1), 3, true, 5);
-        assert_eq!(pulses.lease_until(5, HELD, everybody), None);
-        pulses.on_answered(ReplicaId(2), 2, true, 5);
-        assert_eq!(pulses.lease_until(5, HELD, everybody), Some(Instant(120)));
+        pulses.on_answered(ReplicaId(9), 3, true, &of(5));
+        assert_eq!(pulses.lease_until(&of(5), HELD, everybody), None);
+        pulses.on_answered(ReplicaId(10), 2, true, &of(5));
+        assert_eq!(pulses.lease_until(&of(5), HELD, everybody), Some(Instant(120)));
     }
 
     #[test]
     fn the_answer_of_a_voter_whose_clock_is_wrong_extends_no_lease() {
-        let mut pulses = Pulses::default();
-        pulses.on_sent(Instant(5), 3);
-        pulses.on_answered(ReplicaId(7), 1, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, |replica| replica != ReplicaId(7)), None);
+        let mut pulses = Pulses::new(ME);
+        pulses.on_sent(Instant(5), &of(3));
+        pulses.on_answered(ReplicaId(7), 1, true, &of(3));
+        assert_eq!(pulses.lease_until(&of(3), HELD, |replica| replica != ReplicaId(7)), None);
         assert_eq!(pulses.confirmed(), 1);
     }
 
     #[test]
     fn an_answer_to_a_pulse_that_is_forgotten_extends_no_lease() {
-        let mut pulses = Pulses::default();
+        let mut pulses = Pulses::new(ME);
         for now in 0..100 {
-            pulses.on_sent(Instant(now), 3);
+            pulses.on_sent(Instant(now), &of(3));
         }
-        pulses.on_answered(ReplicaId(7), 3, true, 3);
-        assert_eq!(pulses.lease_until(3, HELD, everybody), None);
+        pulses.on_answered(ReplicaId(7), 3, true, &of(3));
+        assert_eq!(pulses.lease_until(&of(3), HELD, everybody), None);
     }
 }

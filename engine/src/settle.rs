@@ -1,11 +1,10 @@
 //! Frontiers move: a record is written, durable, committed, settled, taken; each move is told to those who wait.
 
 use seawall_sender::session_id::SessionId;
-use seawall_wal::names::{Extent, Lsn};
+use seawall_wal::names::{Extent, Lsn, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
 use crate::bait::Bait;
-use crate::commit;
 use crate::core::Core;
 use crate::io::{Area, DiskDone, DiskError};
 use crate::setup::{Ack, CommitRule};
@@ -60,26 +59,42 @@ impl Core {
     pub(crate) fn weigh(&mut self) {
         let Some(primary) = &self.primary else { return };
         let first = primary.first;
-        let mut durable = alloc::vec![];
-        let mut written = alloc::vec![];
-        for lane in self.lanes.values().filter(|lane| lane.voter) {
-            let frontiers = lane.sender.frontiers();
-            // A voter that is not in sync counts as zero.
-            durable.push(if lane.counts() { frontiers.durable } else { Lsn::ZERO });
-            written.push(if lane.counts() { frontiers.written } else { Lsn::ZERO });
-        }
+        let me = self.me();
+        // A voter that is not in sync counts as zero.
+        let frontiers = |replica: &ReplicaId| {
+            let lane = self.lanes.get(replica).filter(|lane| lane.counts())?;
+            Some(lane.sender.frontiers())
+        };
+        let durable = |replica: ReplicaId| match frontiers(&replica) {
+            _ if replica == me => self.log.durable(),
+            Some(frontiers) => frontiers.durable,
+            None => Lsn::ZERO,
+        };
+        let written = |replica: ReplicaId| match frontiers(&replica) {
+            _ if replica == me => self.log.written(),
+            Some(frontiers) => frontiers.written,
+            None => Lsn::ZERO,
+        };
         let mut rule = self.setup.commit;
         if self.setup.baited(Bait::CompleteOneEarly) {
             rule = CommitRule::One;
         }
-        let settled = commit::committed(rule, self.log.durable(), durable.into_iter());
+        let mut settled = self.electorate.committed(rule, me, durable);
+        if let Some(pending) = self.membership.pending()
+            && rule == CommitRule::One
+            && self.electorate.committed(CommitRule::Majority, me, durable) <= pending
+        {
+            // Whoever is promoted asks a majority: what decides who that is must be known to one, in every mode.
+            settled = settled.min(pending);
+        }
         // An epoch's own start record decides when its frontiers begin to move.
         if settled <= first {
             return;
         }
         let committed = match self.setup.ack {
             Ack::Durable => settled,
-            Ack::Written => commit::committed(rule, self.log.written(), written.into_iter()).max(settled),
+            Ack::Written if rule == CommitRule::One && settled < self.log.durable() => settled,
+            Ack::Written => self.electorate.committed(rule, me, written).max(settled),
         };
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);
@@ -123,10 +138,14 @@ impl Core {
         if entry.kind == RecordKind::Attach {
             self.attachments.on_settled(self.taken);
         }
+        if entry.kind == RecordKind::Configuration && self.membership.on_settled(self.taken) {
+            self.on_members();
+        }
         match entry.kind {
             RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding | RecordKind::Configuration => {
+            }
         }
         self.recent.remove(entry.extent, lsn);
         entry.extent

@@ -197,12 +197,6 @@ impl Setup {
         false
     }
 
-    /// How many members vote.
-    #[must_use]
-    pub fn voters(&self) -> usize {
-        self.members.iter().filter(|m| m.voter).count()
-    }
-
     /// The member of that identity.
     #[must_use]
     pub fn member(&self, replica: ReplicaId) -> Option<&Peer> {

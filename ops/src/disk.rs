@@ -148,7 +148,7 @@ pub fn examine(config: &Config, devices: &Devices) -> Result<Box<Superblock>, Fa
 }
 
 fn check_identity(config: &Config, path: &Path, superblock: &Superblock) -> Result<(), Fault> {
-    let name = superblock.members.iter().find(|m| m.replica == superblock.replica);
+    let name = superblock.configuration.member(superblock.replica);
     let name = name.map_or(String::new(), |m| format!(" ({})", m.name));
     let found = format!("replica {}{name} of volume {}", superblock.replica, superblock.volume);
     let own = config.own();

@@ -83,6 +83,7 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
         ("checkpoint", format!("{}, number {}", s.checkpoint, s.checkpoint_number)),
         ("settled", s.settled.to_string()),
         ("attached", s.attached.to_string()),
+        ("configured", format!("configuration {}", s.configuration.number)),
         ("cut", cut),
         ("base", base),
         ("clean", clean),
@@ -95,8 +96,8 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
     for row in &s.lineage {
         let _ = writeln!(out, "lineage     epoch {} from {}", row.epoch, row.first);
     }
-    for member in &s.members {
-        let vote = if member.voter { "voter" } else { "no voter" };
+    for member in &s.configuration.members {
+        let vote = member.suffrage.name();
         let _ = writeln!(out, "member      {} {} at {}, {vote}", member.name, member.replica, member.address);
     }
 }

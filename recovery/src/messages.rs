@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use bincode::{Decode, Encode};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
+use seawall_wal::configuration::Configuration;
 use seawall_wal::names::{BLOCK_BYTES, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange};
 
 use crate::facts::Ours;
@@ -114,12 +115,22 @@ pub struct Begin {
     pub settled: Lsn,
     /// The newest settled attach record: what a replica that forgets its log could not know otherwise.
     pub attached: Lsn,
+    /// The newest settled configuration, for the same reason. As formatted and without members where the replica keeps
+    /// its log.
+    pub configuration: Configuration,
 }
 
 impl Begin {
-    /// The message for a plan that was decided on `ours`, with the newest settled attachment.
+    /// The message for a plan that was decided on `ours`, with the newest settled attachment and configuration.
     #[must_use]
-    pub fn of(plan: BeginPlan, target: Lsn, attached: Lsn, ours: &Ours<'_>) -> Begin {
+    pub fn of(
+        plan: BeginPlan,
+        target: Lsn,
+        attached: Lsn,
+        configuration: &Configuration,
+        ours: &Ours<'_>,
+    ) -> Begin {
+        let forgets = matches!(plan, BeginPlan::Rebuild { .. });
         let from = plan.feed_from();
         let lineage = lineage::below(ours.lineage, from);
         Begin {
@@ -131,6 +142,7 @@ impl Begin {
             target,
             settled: ours.settled,
             attached,
+            configuration: if forgets { configuration.clone() } else { Configuration::default() },
         }
     }
 }

@@ -9,6 +9,7 @@ use seawall_recovery::messages::{
 use seawall_sender::codec::{CodecError, decode, encode};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::names::{
     BLOCK_BYTES, COUNT_MAX, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId,
 };
@@ -70,8 +71,15 @@ fn begin_and_begun_have_these_bytes() {
         target: Lsn(9),
         settled: Lsn(8),
         attached: Lsn(4),
+        configuration: Configuration::newborn(vec![Member {
+            replica: ReplicaId(0xa2),
+            name: "n".into(),
+            address: "n:7".into(),
+            suffrage: Suffrage::Learner,
+        }]),
     };
-    let rest = "efbeadde 0200000000000000 a100000000000000 0000000000000000 0900000000000000 0800000000000000 0400000000000000";
+    let rest = "efbeadde 0200000000000000 a100000000000000 0000000000000000 0900000000000000 0800000000000000 0400000000000000 \
+                0000000000000000 0100000000000000 a200000000000000 01000000000000006e 03000000000000006e3a37 02000000 0000000000000000";
     let check = |plan, hex: &str| check(&begin(plan), &format!("{hex}{rest}"));
     check(BeginPlan::Feed { from: Lsn(7) }, "00000000 0700000000000000");
     check(BeginPlan::Cut { to: Lsn(7) }, "01000000 0700000000000000");

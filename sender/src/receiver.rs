@@ -1,6 +1,7 @@
 //! What a replica keeps of its feed: which record comes next, and what it has to continue. It admits the one
 //! record that is next, whole and unbroken, or names what is wrong.
 
+use seawall_wal::configuration::are_words;
 use seawall_wal::guard;
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
@@ -134,9 +135,12 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
         kind @ Kind::Padding if !guard!("padding-never-travels", kind != Kind::Padding) => {
             return Err(Violation::KindNotSent { lsn, kind });
         }
-        Kind::EpochStart | Kind::Attach | Kind::Padding => 0,
+        Kind::Configuration if !are_words(&record.body) => {
+            return Err(Violation::BodyShape { lsn, expected: 0, found: record.body.len() });
+        }
+        Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration => 0,
     };
-    match record.body.len() {
+    match record.sums().len() {
         found if guard!("body-of-its-extent", found == expected) => Ok(()),
         found => Err(Violation::BodyShape { lsn, expected, found }),
     }
@@ -158,7 +162,7 @@ pub fn check_extent(extent: &Extent, volume_blocks: u64) -> Result<(), Violation
 
 /// Whether the payload that came is the body that `record` names.
 pub fn check_payload(record: &RecordHeader, payload_crcs: &[Crc]) -> Result<(), Violation> {
-    check_blocks(&record.body, payload_crcs)
+    check_blocks(record.sums(), payload_crcs)
 }
 
 /// Whether the blocks that came have the checksums that the message names, one for one.

@@ -34,7 +34,12 @@ fn log(records: u64) -> Vec<RecordHeader> {
         };
         let body = match kind {
             Kind::Write => vec![crc32c(&lsn.to_le_bytes()), Crc(1)],
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach | Kind::Padding => vec![],
+            Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Attach
+            | Kind::Padding
+            | Kind::Configuration => vec![],
         };
         let record = RecordHeader {
             volume: VOLUME,

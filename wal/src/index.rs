@@ -10,6 +10,7 @@ use crate::record::{Kind, RecordHeader};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     start: u64,
+    /// Of a configuration, how many words it has: it names no block.
     blocks: u32,
     /// Offset of its header in the log area, in units.
     pub(crate) offset_units: u32,
@@ -24,12 +25,33 @@ const _: () = assert!(size_of::<Row>() <= 48);
 
 impl Row {
     pub(crate) fn extent(&self) -> Extent {
-        Extent::new(self.start, self.blocks)
+        match self.kind {
+            Kind::Configuration => Extent::default(),
+            Kind::Write
+            | Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Padding
+            | Kind::Attach => Extent::new(self.start, self.blocks),
+        }
     }
 
     pub(crate) fn body_blocks(&self) -> u32 {
         match self.kind {
             Kind::Write => self.blocks,
+            Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Padding
+            | Kind::Attach
+            | Kind::Configuration => 0,
+        }
+    }
+
+    /// How many checksums or words its header holds.
+    fn words(&self) -> u32 {
+        match self.kind {
+            Kind::Write | Kind::Configuration => self.blocks,
             Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
         }
     }
@@ -77,7 +99,7 @@ impl Index {
 
     pub(crate) fn bodies(&self, row: &Row) -> &[Crc] {
         let start = self.bodies_before(row);
-        &self.bodies[start..start + row.body_blocks() as usize]
+        &self.bodies[start..start + row.words() as usize]
     }
 
     /// The epoch of a record that is held.
@@ -87,9 +109,11 @@ impl Index {
     }
 
     pub(crate) fn push(&mut self, header: &RecordHeader, offset_units: u32, digest: Crc) {
+        let words = u32::try_from(header.body.len()).expect("a header within its limit");
+        let blocks = if header.kind == Kind::Configuration { words } else { header.extent.blocks };
         self.rows.push_back(Row {
             start: header.extent.start,
-            blocks: header.extent.blocks,
+            blocks,
             offset_units,
             digest,
             body_at: self.bodies_to,
@@ -97,7 +121,7 @@ impl Index {
             origin: header.origin,
         });
         self.bodies.extend_from_slice(&header.body);
-        self.bodies_to = self.bodies_to.wrapping_add(header.body_blocks());
+        self.bodies_to = self.bodies_to.wrapping_add(words);
         if self.epochs.back().is_none_or(|(_, epoch)| *epoch != header.epoch) {
             self.epochs.push_back((header.lsn, header.epoch));
         }

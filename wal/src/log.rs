@@ -19,7 +19,7 @@ use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, VolumeId};
 use crate::record::{Kind, RecordHeader, Trailer};
 use crate::superblock::Cut;
 
-/// Bytes of the ring that only the start of an epoch may use, so that a full log can still elect.
+/// Bytes of the ring that only the start of an epoch and a configuration may use, so that a full log can still elect.
 pub const RESERVE_BYTES: u64 = 64 << 10;
 
 /// A place in the log: between two records.
@@ -65,7 +65,12 @@ impl Entry {
     pub fn body_blocks(&self) -> u32 {
         match self.kind {
             Kind::Write => self.extent.blocks,
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
+            Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Padding
+            | Kind::Attach
+            | Kind::Configuration => 0,
         }
     }
 }
@@ -265,7 +270,15 @@ impl Log {
     /// The checksums of the body of the record at `lsn`; none if the log does not hold it.
     #[must_use]
     pub fn body_crcs(&self, lsn: Lsn) -> &[Crc] {
-        self.index.row(lsn).map_or(&[], |row| self.index.bodies(row))
+        let row = self.index.row(lsn).filter(|row| row.body_blocks() > 0);
+        row.map_or(&[], |row| self.index.bodies(row))
+    }
+
+    /// The words of the configuration at `lsn`; `None` if there is none.
+    #[must_use]
+    pub fn words(&self, lsn: Lsn) -> Option<&[Crc]> {
+        let row = self.index.row(lsn).filter(|row| row.kind == Kind::Configuration)?;
+        Some(self.index.bodies(row))
     }
 
     /// The checksum of one block of the body of the record at `lsn`.
@@ -285,7 +298,7 @@ impl Log {
     pub fn header(&self, volume: VolumeId, lsn: Lsn) -> Option<RecordHeader> {
         let Entry { epoch, kind, extent, origin, .. } = self.entry(lsn)?;
         let chain = self.chain_at(lsn)?;
-        let body = self.body_crcs(lsn).to_vec();
+        let body = self.index.row(lsn).map_or(&[][..], |row| self.index.bodies(row)).to_vec();
         Some(RecordHeader { volume, epoch, lsn, kind, extent, chain, origin, body })
     }
 
@@ -307,7 +320,10 @@ impl Log {
         let offset = self.end_at % self.log_bytes;
         let rest = self.log_bytes - offset;
         let padding = if bytes > rest { rest } else { 0 };
-        let reserve = if header.kind == Kind::EpochStart { 0 } else { RESERVE_BYTES };
+        let reserve = match header.kind {
+            Kind::EpochStart | Kind::Configuration => 0,
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach => RESERVE_BYTES,
+        };
         let needed_bytes = bytes + padding + reserve;
         if needed_bytes > self.free_bytes() {
             return Err(Full { needed_bytes, free_bytes: self.free_bytes() });

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::configuration::{WORDS_MAX, are_words};
 use crate::crc::crc32c;
 use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 
@@ -14,6 +15,7 @@ use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, ReplicaId, Volu
 pub const HEADER_BYTES: usize = 512;
 /// The most blocks of body in one record.
 pub const BODY_BLOCKS_MAX: u32 = 96;
+const _: () = assert!(WORDS_MAX == BODY_BLOCKS_MAX as usize, "words stand where body checksums do");
 /// The longest replicated part on the wire, in bytes.
 pub const WIRE_BYTES_MAX: usize = FIXED_BYTES + 4 * BODY_BLOCKS_MAX as usize + 4;
 
@@ -44,6 +46,8 @@ pub enum Kind {
     Padding = 5,
     /// A client's attachment begins: its position names the attachment, and fences the ones before.
     Attach = 6,
+    /// The volume's members change: see [`crate::configuration`].
+    Configuration = 7,
 }
 
 impl Kind {
@@ -56,7 +60,8 @@ impl Kind {
     /// The kind of that code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Kind> {
-        [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding, Kind::Attach]
+        use Kind::{Attach, Configuration, EpochStart, Padding, Trim, Write, WriteZeroes};
+        [Write, WriteZeroes, Trim, EpochStart, Padding, Attach, Configuration]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -66,7 +71,7 @@ impl Kind {
     pub fn is_zero(self) -> bool {
         match self {
             Kind::WriteZeroes | Kind::Trim => true,
-            Kind::Write | Kind::EpochStart | Kind::Padding | Kind::Attach => false,
+            Kind::Write | Kind::EpochStart | Kind::Padding | Kind::Attach | Kind::Configuration => false,
         }
     }
 }
@@ -98,7 +103,7 @@ pub struct RecordHeader {
     /// Which request wrote it; of an attach record, the attachment that it replaces and the replica that asked for
     /// it; of others, none.
     pub origin: Origin,
-    /// The checksum of each block of the body.
+    /// The checksum of each block of the body; of a configuration, its words: then no block follows.
     pub body: Vec<Crc>,
 }
 
@@ -184,16 +189,38 @@ impl RecordHeader {
         RecordHeader { volume, epoch, lsn, kind, extent, chain, origin, body: Vec::new() }
     }
 
-    /// How many blocks its body has.
+    /// How many blocks follow its header.
     ///
     /// # Panics
     /// If there are more than [`BODY_BLOCKS_MAX`].
     #[must_use]
     pub fn body_blocks(&self) -> u32 {
-        u32::try_from(self.body.len())
+        u32::try_from(self.sums().len())
             .ok()
             .filter(|n| *n <= BODY_BLOCKS_MAX)
             .expect("a body within its limit")
+    }
+
+    /// The checksums of the blocks that follow its header.
+    #[must_use]
+    pub fn sums(&self) -> &[Crc] {
+        match self.kind {
+            Kind::Configuration => &[],
+            Kind::Write
+            | Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Padding
+            | Kind::Attach => &self.body,
+        }
+    }
+
+    /// How many checksums or words its header holds.
+    fn words(&self) -> u32 {
+        u32::try_from(self.body.len())
+            .ok()
+            .filter(|n| *n <= BODY_BLOCKS_MAX)
+            .expect("a header within its limit")
     }
 
     /// What it takes in a log of that unit, in bytes: its padded header and its body. For a padding, its length.
@@ -201,7 +228,12 @@ impl RecordHeader {
     pub fn disk_bytes(&self, unit_bytes: u32) -> u64 {
         match self.kind {
             Kind::Padding => self.extent.start,
-            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => {
+            Kind::Write
+            | Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Attach
+            | Kind::Configuration => {
                 u64::from(unit_bytes) + u64::from(self.body_blocks()) * u64::from(BLOCK_BYTES)
             }
         }
@@ -221,7 +253,7 @@ impl RecordHeader {
     /// If kind, extent and body don't go together.
     #[must_use]
     pub fn encode(&self, durable_before: Lsn, generation: u32) -> Box<[u8; HEADER_BYTES]> {
-        check_shape(self.kind, self.extent, self.body_blocks(), self.origin)
+        check_shape(self.kind, self.extent, &self.body, self.origin)
             .expect("our own records are well formed");
         let mut bytes = Box::new([0; HEADER_BYTES]);
         let end = self.put(&mut bytes[..]);
@@ -261,7 +293,7 @@ impl RecordHeader {
     /// If kind, extent and body don't go together.
     #[must_use]
     pub fn wire(&self) -> Vec<u8> {
-        check_shape(self.kind, self.extent, self.body_blocks(), self.origin)
+        check_shape(self.kind, self.extent, &self.body, self.origin)
             .expect("our own records are well formed");
         let mut bytes = alloc::vec![0; FIXED_BYTES + 4 * self.body.len() + 4];
         let end = self.put(&mut bytes);
@@ -284,7 +316,12 @@ impl RecordHeader {
         }
         check_crc(bytes, end, end)?;
         match header.kind {
-            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => Ok(header),
+            Kind::Write
+            | Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Attach
+            | Kind::Configuration => Ok(header),
             Kind::Padding => Err(RecordError::Shape { kind: Kind::Padding, blocks: 0, body: 0 }),
         }
     }
@@ -294,7 +331,7 @@ impl RecordHeader {
         put_u32(bytes, 0, MAGIC);
         bytes[4] = VERSION;
         bytes[5] = self.kind.code();
-        let body = u16::try_from(self.body_blocks()).expect("at most 96");
+        let body = u16::try_from(self.words()).expect("at most 96");
         bytes[6..8].copy_from_slice(&body.to_le_bytes());
         bytes[8..24].copy_from_slice(&self.volume.0);
         put_u64(bytes, 24, self.epoch.counter);
@@ -329,15 +366,18 @@ fn take(bytes: &[u8]) -> Result<(RecordHeader, usize), RecordError> {
         return Err(RecordError::Length { bytes: bytes.len() });
     }
     let origin = Origin { incarnation: Lsn(get_u64(bytes, 64)), number: get_u64(bytes, 72) };
-    check_shape(kind, extent, body_blocks, origin)?;
+    if body_blocks > BODY_BLOCKS_MAX {
+        return Err(RecordError::Shape { kind, blocks: extent.blocks, body: body_blocks });
+    }
     let end = FIXED_BYTES + 4 * body_blocks as usize;
     if bytes.len() < end + 4 {
         return Err(RecordError::Length { bytes: bytes.len() });
     }
+    let body: Vec<Crc> = bytes[FIXED_BYTES..end].chunks_exact(4).map(|crc| Crc(get_u32(crc, 0))).collect();
+    check_shape(kind, extent, &body, origin)?;
     let mut volume = [0; 16];
     volume.copy_from_slice(&bytes[8..24]);
     let epoch = Epoch { counter: get_u64(bytes, 24), replica: ReplicaId(get_u64(bytes, 32)) };
-    let body = bytes[FIXED_BYTES..end].chunks_exact(4).map(|crc| Crc(get_u32(crc, 0))).collect();
     let header = RecordHeader {
         volume: VolumeId(volume),
         epoch,
@@ -357,14 +397,16 @@ fn check_crc(bytes: &[u8], end: usize, digest_at: usize) -> Result<(), RecordErr
     if stated == actual { Ok(()) } else { Err(RecordError::HeaderCrc { stated, actual }) }
 }
 
-fn check_shape(kind: Kind, extent: Extent, body: u32, origin: Origin) -> Result<(), RecordError> {
+fn check_shape(kind: Kind, extent: Extent, words: &[Crc], origin: Origin) -> Result<(), RecordError> {
     let Extent { start, blocks } = extent;
+    let body = u32::try_from(words.len()).unwrap_or(u32::MAX);
     let ends = start.checked_add(u64::from(blocks)).is_some();
     let good = match kind {
         Kind::Write => ends && 0 < blocks && blocks <= BODY_BLOCKS_MAX && body == blocks,
         Kind::WriteZeroes | Kind::Trim => ends && 0 < blocks && body == 0,
         Kind::EpochStart => extent == Extent::default() && body == 0 && origin == Origin::NONE,
         Kind::Attach => extent == Extent::default() && body == 0,
+        Kind::Configuration => extent == Extent::default() && origin == Origin::NONE && are_words(words),
         Kind::Padding => {
             let whole = start > 0 && start.is_multiple_of(HEADER_BYTES as u64);
             whole && blocks == 0 && body == 0 && origin == Origin::NONE

@@ -52,7 +52,7 @@ pub fn scan(bytes: &[u8], base: u64, unit_bytes: u32, crc_of_block: impl Fn(&[u8
             continue;
         };
         let body = at + unit;
-        let after = body + header.body.len() * BLOCK_BYTES as usize;
+        let after = body + header.sums().len() * BLOCK_BYTES as usize;
         if after > bytes.len() {
             if at > 0 {
                 break;
@@ -61,7 +61,7 @@ pub fn scan(bytes: &[u8], base: u64, unit_bytes: u32, crc_of_block: impl Fn(&[u8
             continue;
         }
         let blocks = bytes[body..after].chunks_exact(BLOCK_BYTES as usize);
-        let body_ok = blocks.zip(&header.body).all(|(block, crc)| crc_of_block(block) == *crc);
+        let body_ok = blocks.zip(header.sums()).all(|(block, crc)| crc_of_block(block) == *crc);
         records.push(Found { offset: base + at as u64, header, trailer, body_ok });
         at = if body_ok { after } else { body };
     }

@@ -3,12 +3,13 @@
 //! A copy that can't be read is not the same as one that is empty, and never becomes one.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::configuration::Configuration;
+pub use crate::configuration::{MEMBER_TEXT_BYTES_MAX, MEMBERS_MAX, Member};
 use crate::geometry::Geometry;
 pub use crate::geometry::{SUPER_SLOT_BYTES, Slot};
 use crate::guard;
@@ -20,29 +21,12 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
 /// The most rows of lineage that a superblock holds.
 pub const LINEAGE_ROWS_MAX: usize = 1024;
-/// The most members that a superblock holds.
-pub const MEMBERS_MAX: usize = 32;
-/// The longest name or address of a member, in bytes.
-pub const MEMBER_TEXT_BYTES_MAX: usize = 255;
-
-/// A copy of the volume, as last known.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Member {
-    /// Its identity.
-    pub replica: ReplicaId,
-    /// Its name for people.
-    pub name: String,
-    /// Where it listened last: host and port.
-    pub address: String,
-    /// Whether its promises and its durable frontier count.
-    pub voter: bool,
-}
 
 /// A lasting cut of the log: records from `lsn` on whose trailer says a lower generation are void. Everything below
 /// `lsn` was durable when this was written.
@@ -93,8 +77,8 @@ pub struct Superblock {
     pub replica: ReplicaId,
     /// Where everything is.
     pub geometry: Geometry,
-    /// All copies, as last known. At most [`MEMBERS_MAX`].
-    pub members: Vec<Member>,
+    /// All copies: the newest configuration among the settled ones when this was written.
+    pub configuration: Configuration,
     /// The highest epoch promised. Never falls.
     pub promised: Epoch,
     /// The highest epoch ever used as a candidate or primary. Never used again.
@@ -145,7 +129,7 @@ impl Superblock {
             volume,
             replica,
             geometry,
-            members,
+            configuration: Configuration::newborn(members),
             promised: Epoch::ZERO,
             campaigned: Epoch::ZERO,
             lineage: Vec::new(),
@@ -188,10 +172,7 @@ impl Superblock {
     }
 
     fn is_bounded(&self) -> bool {
-        let short = |text: &String| text.len() <= MEMBER_TEXT_BYTES_MAX;
-        self.members.len() <= MEMBERS_MAX
-            && self.members.iter().all(|m| short(&m.name) && short(&m.address))
-            && self.lineage.len() <= LINEAGE_ROWS_MAX
+        self.configuration.is_sound() && self.lineage.len() <= LINEAGE_ROWS_MAX
     }
 
     /// Whether what it says can be relied on: offsets lie in their areas, lists are no longer than we write them,

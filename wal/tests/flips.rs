@@ -1,5 +1,6 @@
 //! Flips every single bit of every format, and shows that it is seen.
 
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
@@ -23,6 +24,17 @@ fn header(kind: Kind, extent: Extent, body: u32) -> RecordHeader {
     }
 }
 
+fn configuration() -> Vec<Crc> {
+    let member = |id| Member {
+        replica: ReplicaId(id),
+        name: format!("node-{id}"),
+        address: format!("10.0.0.{id}:7700"),
+        suffrage: Suffrage::Voter,
+    };
+    let configuration = Configuration::newborn((1..4).map(member).collect());
+    configuration.without(ReplicaId(2)).words(Some(ReplicaId(3))).expect("it fits")
+}
+
 fn headers() -> Vec<RecordHeader> {
     vec![
         header(Kind::Write, Extent::new(9, 1), 1),
@@ -33,6 +45,7 @@ fn headers() -> Vec<RecordHeader> {
         header(Kind::EpochStart, Extent::default(), 0),
         header(Kind::Attach, Extent::default(), 0),
         header(Kind::Padding, Extent::new(512, 0), 0),
+        RecordHeader { body: configuration(), ..header(Kind::Configuration, Extent::default(), 0) },
     ]
 }
 

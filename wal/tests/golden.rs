@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
 use seawall_wal::log::Position;
 use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader, Trailer};
-use seawall_wal::superblock::{BaseState, CleanMark, Cut, Member, SlotState, Superblock};
+use seawall_wal::superblock::{BaseState, CleanMark, Cut, SlotState, Superblock};
 use seawall_wal::table::{Table, TableMark, mix};
 
 const VOLUME: VolumeId = VolumeId([
@@ -166,18 +167,29 @@ fn a_padding_record() {
     );
 }
 
+fn configuration() -> Configuration {
+    let (name, address) = ("north".into(), "n.example:7700".into());
+    let north = Member { replica: REPLICA, name, address, suffrage: Suffrage::Voter };
+    let south = Member { replica: ReplicaId(0xa1), suffrage: Suffrage::Learner, ..north.clone() };
+    Configuration { number: 0x12, members: vec![north, south], retired: vec![ReplicaId(0xa2)] }
+}
+
+#[test]
+fn a_configuration_record() {
+    let (kind, extent, origin) = (Kind::Configuration, Extent::default(), Origin::NONE);
+    let body = configuration().words(Some(REPLICA)).expect("it fits");
+    let record = RecordHeader { kind, extent, body, origin, ..write() };
+    assert_eq!(record.disk_bytes(512), 512, "no block follows");
+    check(&record.encode(Lsn(0), 0)[..], 512, "");
+}
+
 fn superblock() -> Superblock {
     Superblock {
         sequence: 0x0102,
         volume: VOLUME,
         replica: REPLICA,
         geometry: GEOMETRY,
-        members: vec![Member {
-            replica: REPLICA,
-            name: "north".into(),
-            address: "n.example:7700".into(),
-            voter: true,
-        }],
+        configuration: configuration(),
         promised: EPOCH,
         campaigned: Epoch { counter: 0x1f, replica: REPLICA },
         lineage: vec![LineageRow { epoch: EPOCH, first: Lsn(0x30) }],
@@ -208,30 +220,34 @@ fn a_superblock() {
         &bytes,
         4096,
         "
-0000 53 45 41 57 41 4c 4c 01 03 00 00 00 5d 01 00 00
-0010 f1 96 20 e3 00 00 00 00 00 00 00 00 00 00 00 00
+0000 53 45 41 57 41 4c 4c 01 04 00 00 00 a7 01 00 00
+0010 5c ce dd 71 00 00 00 00 00 00 00 00 00 00 00 00
 0020 02 01 00 00 00 00 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0030 a8 a9 aa ab ac ad ae af 18 17 16 15 14 13 12 11
 0040 00 00 28 00 00 00 00 00 00 00 00 40 00 00 00 00
-0050 00 02 00 00 01 01 00 00 00 00 00 00 00 18 17 16
-0060 15 14 13 12 11 05 00 00 00 00 00 00 00 6e 6f 72
-0070 74 68 0e 00 00 00 00 00 00 00 6e 2e 65 78 61 6d
-0080 70 6c 65 3a 37 37 30 30 01 21 00 00 00 00 00 00
-0090 00 18 17 16 15 14 13 12 11 1f 00 00 00 00 00 00
-00a0 00 18 17 16 15 14 13 12 11 01 00 00 00 00 00 00
-00b0 00 21 00 00 00 00 00 00 00 18 17 16 15 14 13 12
-00c0 11 30 00 00 00 00 00 00 00 25 00 00 00 00 00 00
-00d0 00 00 00 20 00 00 00 00 00 84 83 82 81 21 00 00
-00e0 00 00 00 00 00 18 17 16 15 14 13 12 11 2a 00 00
-00f0 00 00 00 00 00 2b 00 00 00 00 00 00 00 06 00 00
-0100 00 00 00 00 00 05 00 00 00 00 00 00 00 94 93 92
-0110 91 00 00 00 00 00 00 00 00 00 00 00 00 01 2c 00
-0120 00 00 00 00 00 00 03 00 00 00 01 00 00 00 28 00
-0130 00 00 00 00 00 00 00 00 01 00 00 00 00 00 21 00
-0140 00 00 00 00 00 00 18 17 16 15 14 13 12 11 30 00
-0150 00 00 00 00 00 00 01 33 00 00 00 00 00 00 00 09
-0160 00 00 00 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0
-0170 b0 b0 b0 00 01 2b 00 00 00 00 00 00 00 00 00 00",
+0050 00 02 00 00 01 12 00 00 00 00 00 00 00 02 00 00
+0060 00 00 00 00 00 18 17 16 15 14 13 12 11 05 00 00
+0070 00 00 00 00 00 6e 6f 72 74 68 0e 00 00 00 00 00
+0080 00 00 6e 2e 65 78 61 6d 70 6c 65 3a 37 37 30 30
+0090 01 00 00 00 a1 00 00 00 00 00 00 00 05 00 00 00
+00a0 00 00 00 00 6e 6f 72 74 68 0e 00 00 00 00 00 00
+00b0 00 6e 2e 65 78 61 6d 70 6c 65 3a 37 37 30 30 02
+00c0 00 00 00 01 00 00 00 00 00 00 00 a2 00 00 00 00
+00d0 00 00 00 21 00 00 00 00 00 00 00 18 17 16 15 14
+00e0 13 12 11 1f 00 00 00 00 00 00 00 18 17 16 15 14
+00f0 13 12 11 01 00 00 00 00 00 00 00 21 00 00 00 00
+0100 00 00 00 18 17 16 15 14 13 12 11 30 00 00 00 00
+0110 00 00 00 25 00 00 00 00 00 00 00 00 00 20 00 00
+0120 00 00 00 84 83 82 81 21 00 00 00 00 00 00 00 18
+0130 17 16 15 14 13 12 11 2a 00 00 00 00 00 00 00 2b
+0140 00 00 00 00 00 00 00 06 00 00 00 00 00 00 00 05
+0150 00 00 00 00 00 00 00 94 93 92 91 00 00 00 00 00
+0160 00 00 00 00 00 00 00 01 2c 00 00 00 00 00 00 00
+0170 03 00 00 00 01 00 00 00 28 00 00 00 00 00 00 00
+0180 00 00 01 00 00 00 00 00 21 00 00 00 00 00 00 00
+0190 18 17 16 15 14 13 12 11 30 00 00 00 00 00 00 00
+01a0 01 33 00 00 00 00 00 00 00 09 00 00 00 b0 b0 b0
+01b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 00 01 2b",
     );
     assert_eq!(Superblock::decode(&bytes), SlotState::Present(Box::new(superblock())));
 }

@@ -66,12 +66,19 @@ fn every_pair_of_slots_has_one_rule_whichever_way_round() {
 
 #[test]
 fn the_largest_superblock_fits_its_slot() {
+    use seawall_wal::configuration::{RETIRED_MAX, Suffrage};
     use seawall_wal::names::LineageRow;
     use seawall_wal::superblock::{LINEAGE_ROWS_MAX, MEMBER_TEXT_BYTES_MAX, MEMBERS_MAX, Member, SLOT_BYTES};
     let text = "n".repeat(MEMBER_TEXT_BYTES_MAX);
-    let member = Member { replica: ReplicaId(1), name: text.clone(), address: text, voter: true };
+    let member = |id| Member {
+        replica: ReplicaId(id),
+        name: text.clone(),
+        address: text.clone(),
+        suffrage: Suffrage::Voter,
+    };
     let mut largest = superblock(4);
-    largest.members = vec![member; MEMBERS_MAX];
+    largest.configuration.members = (0..MEMBERS_MAX as u64).map(member).collect();
+    largest.configuration.retired = (0..RETIRED_MAX as u64).map(ReplicaId).collect();
     largest.lineage = vec![LineageRow { epoch: Epoch::ZERO, first: Lsn(0) }; LINEAGE_ROWS_MAX];
     let bytes = largest.encode();
     assert!(bytes.len() <= SLOT_BYTES as usize);

@@ -1,6 +1,7 @@
 //! The shipped choice between the two superblock copies, over all pairs of small ones, and what a copy may say.
 
 use seawall_recovery::base::BaseTarget;
+use seawall_wal::configuration::Suffrage;
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::Log;
@@ -134,9 +135,13 @@ impl Absurd {
             Absurd::LogBetweenUnits => copy.log_start.offset = 100,
             Absurd::HomePastSettled => copy.checkpoint = Lsn(1),
             Absurd::TooManyMembers => {
-                let (name, address) = (String::new(), String::new());
-                let member = Member { replica: ReplicaId(1), name, address, voter: true };
-                copy.members = vec![member; MEMBERS_MAX + 1];
+                let member = |id| Member {
+                    replica: ReplicaId(id),
+                    name: String::new(),
+                    address: String::new(),
+                    suffrage: Suffrage::Voter,
+                };
+                copy.configuration.members = (0..=MEMBERS_MAX as u64).map(member).collect();
             }
             Absurd::LastRow => copy.lineage = vec![LineageRow { first: last, ..row }],
             Absurd::LastRecord => copy.log_start.lsn = last,

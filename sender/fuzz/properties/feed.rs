@@ -36,8 +36,15 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             return;
         }
         let wrong = script.byte();
-        let kinds =
-            [Kind::Write, Kind::WriteZeroes, Kind::Trim, Kind::EpochStart, Kind::Padding, Kind::Attach];
+        let kinds = [
+            Kind::Write,
+            Kind::WriteZeroes,
+            Kind::Trim,
+            Kind::EpochStart,
+            Kind::Padding,
+            Kind::Attach,
+            Kind::Configuration,
+        ];
         let kind = kinds[usize::from(script.byte()) % kinds.len()];
         let blocks = u32::from(script.byte() % 8);
         let body = if kind == Kind::Write { vec![Crc(1); blocks as usize] } else { Vec::new() };
@@ -46,15 +53,23 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             volume: if wrong == 1 { VolumeId([8; 16]) } else { VOLUME },
             epoch: match kind {
                 Kind::EpochStart => epoch(last.counter.wrapping_add(u64::from(script.byte() % 3))),
-                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Attach | Kind::Padding if wrong == 2 => {
-                    epoch(script.number())
+                Kind::Write
+                | Kind::WriteZeroes
+                | Kind::Trim
+                | Kind::Attach
+                | Kind::Padding
+                | Kind::Configuration => {
+                    if wrong == 2 {
+                        epoch(script.number())
+                    } else {
+                        last
+                    }
                 }
-                Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Attach | Kind::Padding => last,
             },
             lsn: if wrong == 3 { Lsn(script.number()) } else { next },
             kind,
             extent: match kind {
-                Kind::EpochStart | Kind::Attach => Extent::default(),
+                Kind::EpochStart | Kind::Attach | Kind::Configuration => Extent::default(),
                 Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding => {
                     Extent::new(script.number(), blocks)
                 }

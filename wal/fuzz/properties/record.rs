@@ -26,7 +26,12 @@ fn check_disk(bytes: &[u8; HEADER_BYTES]) {
     let wire = header.wire();
     match header.kind {
         Kind::Padding => assert!(RecordHeader::from_wire(&wire).is_err(), "a padding does not travel"),
-        Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Attach => {
+        Kind::Write
+        | Kind::WriteZeroes
+        | Kind::Trim
+        | Kind::EpochStart
+        | Kind::Attach
+        | Kind::Configuration => {
             assert_eq!(RecordHeader::from_wire(&wire), Ok(header));
         }
     }

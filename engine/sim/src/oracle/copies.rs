@@ -274,8 +274,8 @@ fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
     if disk.view(Area::Log, record.offset, SECTOR)[..REPLICATED_BYTES] != record.header[..REPLICATED_BYTES] {
         return false;
     }
-    let body = disk.view(Area::Log, record.offset + unit, header.body.len() * BLOCK);
-    body.chunks_exact(BLOCK).zip(&header.body).all(|(block, crc)| crc32c(block) == *crc)
+    let body = disk.view(Area::Log, record.offset + unit, header.sums().len() * BLOCK);
+    body.chunks_exact(BLOCK).zip(header.sums()).all(|(block, crc)| crc32c(block) == *crc)
 }
 
 #[cfg(test)]

@@ -196,7 +196,7 @@ fn overlay<'a>(log: &Log, checkpoint: Lsn, disk: &'a Disk, volume: &mut [Block<'
                 }
             }
             Kind::WriteZeroes | Kind::Trim => target.fill(Block::zeroes(true)),
-            Kind::EpochStart | Kind::Attach | Kind::Padding => {}
+            Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration => {}
         }
         lsn = lsn.next();
     }

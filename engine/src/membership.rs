@@ -1,0 +1,156 @@
+//! Who the members are: the settled configuration, and those of the log that may yet be cut. The newest is in force
+//! from its append on; while it is not settled, the one before it has a say, too.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use seawall_wal::configuration::{Configuration, Member};
+use seawall_wal::log::Log;
+use seawall_wal::names::{Crc, Lsn, ReplicaId};
+
+use crate::commit::{Electorate, copies_needed};
+use crate::core::Core;
+use crate::lane::Lane;
+
+/// The configurations of a log that matter.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Membership {
+    /// The newest of the settled ones.
+    settled: Configuration,
+    /// Those that may yet be cut, in order.
+    later: Vec<(Lsn, Configuration)>,
+}
+
+impl Membership {
+    /// Those of a log whose superblock names `known`, and of which everything below `taken` is settled.
+    pub(crate) fn found(known: Configuration, log: &Log, taken: Lsn) -> Membership {
+        let mut found = Membership::anew(known);
+        let mut lsn = log.start();
+        while lsn < log.end() {
+            if let Some(words) = log.words(lsn) {
+                found.on_appended(lsn, words);
+            }
+            lsn = lsn.next();
+        }
+        found.on_settled(taken);
+        found
+    }
+
+    /// A log that begins anew, behind that configuration.
+    pub(crate) fn anew(settled: Configuration) -> Membership {
+        Membership { settled, later: Vec::new() }
+    }
+
+    /// One joins the log. One that is known already, because the superblock or a primary named it, changes nothing.
+    pub(crate) fn on_appended(&mut self, lsn: Lsn, words: &[Crc]) {
+        if let Some(next) = self.newest().after(words)
+            && next.number > self.newest().number
+        {
+            self.later.push((lsn, next));
+        }
+    }
+
+    /// Everything below `taken` is settled. Whether that settled a configuration.
+    pub(crate) fn on_settled(&mut self, taken: Lsn) -> bool {
+        let settled = self.later.iter().take_while(|(lsn, _)| *lsn < taken).count();
+        let newest = self.later.drain(..settled).next_back();
+        let any = newest.is_some();
+        if let Some((_, newest)) = newest {
+            self.settled = newest;
+        }
+        any
+    }
+
+    /// The log was cut. Whether that took a configuration back.
+    pub(crate) fn on_cut(&mut self, to: Lsn) -> bool {
+        let before = self.later.len();
+        self.later.retain(|(lsn, _)| *lsn < to);
+        self.later.len() < before
+    }
+
+    /// The one in force.
+    pub(crate) fn newest(&self) -> &Configuration {
+        self.later.last().map_or(&self.settled, |(_, newest)| newest)
+    }
+
+    /// The newest that no cut takes back.
+    pub(crate) fn settled(&self) -> &Configuration {
+        &self.settled
+    }
+
+    /// Where the record of the newest one is, while that is not known to be settled.
+    pub(crate) fn pending(&self) -> Option<Lsn> {
+        self.later.last().map(|(lsn, _)| *lsn)
+    }
+
+    /// The one before the newest, while that is not known to be settled. Anything older is: a configuration is begun
+    /// only when the one before it is settled.
+    pub(crate) fn before(&self) -> Option<&Configuration> {
+        let last = self.later.len().checked_sub(1)?;
+        Some(last.checked_sub(1).map_or(&self.settled, |at| &self.later[at].1))
+    }
+
+    /// All that may have a say: the settled one and those after it.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Configuration> {
+        core::iter::once(&self.settled).chain(self.later.iter().map(|(_, next)| next))
+    }
+
+    /// Who decides: the voters of the newest and, while that is pending, also those of the one before.
+    pub(crate) fn electorate(&self) -> Electorate {
+        let voters = |configuration: &Configuration| configuration.voters().collect::<Vec<ReplicaId>>();
+        Electorate::new(voters(self.newest()), self.before().map(voters))
+    }
+}
+
+impl Core {
+    /// A configuration joined the log, was settled or was cut: who decides and who is fed may be others now.
+    pub(crate) fn on_members(&mut self) {
+        self.electorate = self.membership.electorate();
+        let me = self.me();
+        let mut members: Vec<Member> = Vec::new();
+        // The newest says last where somebody is.
+        for member in self.membership.all().flat_map(|configuration| &configuration.members) {
+            members.retain(|known| known.replica != member.replica);
+            members.push(member.clone());
+        }
+        members.retain(|member| member.replica != me);
+        for member in &members {
+            match self.lanes.get_mut(&member.replica) {
+                Some(lane) => lane.address.clone_from(&member.address),
+                None => {
+                    let lane = Lane::new(member, self.now, &self.setup.limits);
+                    self.lanes.insert(member.replica, lane);
+                }
+            }
+        }
+    }
+
+    /// Whether its promises and its durable frontier count, by the configuration in force.
+    pub(crate) fn is_voter(&self, replica: ReplicaId) -> bool {
+        self.membership.newest().votes(replica)
+    }
+
+    /// Whether any configuration that may have a say names it.
+    pub(crate) fn is_member(&self, replica: ReplicaId) -> bool {
+        self.membership.all().any(|configuration| configuration.member(replica).is_some())
+    }
+
+    /// Where it is said to listen; another word of it with another attempt, if there are two.
+    pub(crate) fn address_of(&self, replica: ReplicaId, attempt: u64) -> Option<String> {
+        let named = self.lanes.get(&replica).map(|lane| &lane.address).filter(|address| !address.is_empty());
+        let told = self.setup.member(replica).map(|peer| &peer.address);
+        match (named, told) {
+            (Some(_), Some(told)) if attempt % 2 == 1 => Some(told.clone()),
+            (Some(known), _) | (None, Some(known)) => Some(known.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// How many voters of the newest configuration count now, and how many a write needs.
+    pub(crate) fn quorum_present(&self) -> (usize, usize) {
+        let me = self.me();
+        let counts = |voter: &ReplicaId| *voter == me || self.lanes.get(voter).is_some_and(Lane::counts);
+        let newest = self.membership.newest();
+        (newest.voters().filter(counts).count(), copies_needed(self.setup.commit, newest.voters().count()))
+    }
+}
