@@ -1,10 +1,12 @@
-//! Databases on a mounted volume, attached at a node that stays, while one primary after the other is killed and the
-//! replicas find the next one themselves: no error reaches them, and nothing is lost that they were told is committed.
+//! Databases on a mounted volume while one primary after the other is killed and the replicas find the next one
+//! themselves, attached at a node that stays, and by a client that goes to another node when its own dies: no error
+//! reaches them, and nothing is lost that they were told is committed.
 //!
 //! `SEAWALL_KILLS` says how many primaries are killed; 2 unless told.
 
 #[expect(dead_code, reason = "the drills use the rest")]
 mod cluster;
+mod doors;
 mod mount;
 mod site;
 
@@ -112,6 +114,80 @@ fn kill_primary(cluster: &mut Cluster, works: &mut [Work]) {
     );
     works.iter_mut().for_each(|work| work.await_committed(10));
     cluster.begin(primary);
+}
+
+/// A program between the disk and the nodes that asks again what was not answered, at whichever node lives.
+struct Between {
+    socket: PathBuf,
+    child: Child,
+}
+
+impl Between {
+    fn begin(cluster: &Cluster, port: u16) -> Option<Between> {
+        let mut command = doors::under_one_name(cluster.dir(), "nbdkit")?;
+        let socket = cluster.dir().join("between");
+        let uri = format!("uri=nbd://{}:{port}/vol", doors::NAME);
+        command.args(["--exit-with-parent", "-f", "-U"]).arg(&socket);
+        command.args(["--filter=retry", "nbd", &uri, "retries=60", "retry-delay=1", "retry-exponential=no"]);
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !socket.exists() {
+            assert!(Instant::now() < deadline, "nbdkit listens nowhere");
+            thread::sleep(Duration::from_millis(10));
+        }
+        Some(Between { socket, child })
+    }
+
+    fn uri(&self) -> String {
+        format!("nbd+unix:///vol?socket={}", self.socket.display())
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn databases_outlive_the_node_that_they_are_attached_to() {
+    if !mount::is_possible() || !Path::new(PYTHON).exists() || !doors::installed(&["nbdkit"]) {
+        return;
+    }
+    let mut port = 0;
+    let shape = Shape { volume_mib: 256, log_mib: 64 };
+    let mut cluster = Cluster::start_with(shape, |configs| port = doors::open(configs));
+    let Some(between) = Between::begin(&cluster, port) else { return };
+    let disk = Mount::attach(&between.uri());
+    disk.make_file_system();
+    disk.mount();
+    let ledger = |mode: &str| cluster.dir().join(format!("{mode}.ledger"));
+    let ledgers: Vec<PathBuf> = MODES.into_iter().map(ledger).collect();
+    let begin = |(mode, ledger): (&'static str, &PathBuf)| Work::begin(mode, &disk.place(), ledger.clone());
+    let mut works: Vec<Work> = MODES.into_iter().zip(&ledgers).map(begin).collect();
+    works.iter_mut().for_each(|work| work.await_committed(10));
+    // The first one of the name is the primary and has them; then the next one has.
+    for node in [0, 1] {
+        cluster.kill(node);
+        works.iter_mut().for_each(|work| work.await_committed(10));
+        cluster.begin(node);
+        cluster.await_whole();
+    }
+    works.iter_mut().for_each(|work| assert_eq!(work.end(), "", "{}", work.mode));
+    assert_eq!(disk.complaints(), None);
+    disk.unmount();
+    disk.assert_clean();
+    drop(disk);
+    drop(between);
+    let disk = Mount::attach(&cluster.uri(ELSEWHERE));
+    disk.mount();
+    for (mode, ledger) in MODES.into_iter().zip(&ledgers) {
+        check(mode, &disk.place(), ledger);
+    }
+    drop(disk);
+    let (primary, _) = cluster.await_whole();
+    cluster.assert_equal(primary);
 }
 
 #[test]

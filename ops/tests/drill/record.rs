@@ -52,7 +52,8 @@ pub(crate) fn table(records: &[Record]) -> String {
     let mut text = format!("| {} |\n|{}\n", heads.join(" | "), "---|".repeat(heads.len()));
     for drill in Drill::ALL {
         for attached in [false, true] {
-            let rows = || records.iter().filter(move |one| one.drill == drill && one.attached == attached);
+            let here = move |one: &&Record| one.drill == drill && one.attached == attached;
+            let rows = || records.iter().filter(here);
             if rows().next().is_none() {
                 continue;
             }

@@ -106,7 +106,7 @@ impl Theatre {
         self.load().check();
         let record = Record {
             drill: step.drill,
-            attached: step.attached,
+            attached: place == victim,
             stages: self.stages(&said, struck, old, new, |moment| lap.first_write_after(moment)),
             pause: lap.longest_pause().map_or(Duration::ZERO, |pause| pause.length()),
             longest_request: lap.longest_request,
