@@ -40,6 +40,7 @@ impl Core {
         };
         if let Some(why) = standing.denial(&ask) {
             self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });
+            self.refused = Some((ask.epoch, why, self.now));
             if ask.planned {
                 // An operator wants another one: the lease that is in the way is not extended for a while.
                 self.withhold_lease();

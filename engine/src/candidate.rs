@@ -23,6 +23,7 @@ use crate::link::LinkUse;
 use crate::notice::Notice;
 use crate::primary::Primary;
 use crate::scribe::Safety;
+use crate::status::CandidacyStatus;
 
 /// Rounds that an operator waits for.
 const ROUNDS_FOR_OPERATOR: u32 = 4;
@@ -86,6 +87,20 @@ impl Candidate {
     /// Whether an operator wants it.
     pub(crate) fn is_commanded(&self) -> bool {
         self.command.is_some()
+    }
+
+    /// How it comes along.
+    pub(crate) fn status(&self) -> CandidacyStatus {
+        let stage = match self.stage {
+            Stage::Resting { .. } => "resting",
+            Stage::Sounding { .. } => "sounding",
+            Stage::Asking { .. } => "asking",
+            Stage::Fetching { .. } => "fetching",
+            Stage::Won { .. } => "won",
+        };
+        let (until, why) = (self.deadline(), self.why.clone());
+        let commanded = self.is_commanded();
+        CandidacyStatus { epoch: self.epoch, stage, until, rounds: self.rounds, why, commanded }
     }
 
     /// When it must act by itself.

@@ -20,6 +20,7 @@ use crate::appender::Appender;
 use crate::attachment::Attachments;
 use crate::authority::PendingPromise;
 use crate::bait::Bait;
+use crate::ballot::Denial;
 use crate::candidate::Candidate;
 use crate::commit::Electorate;
 use crate::dice::Dice;
@@ -174,6 +175,10 @@ pub(crate) struct Core {
     pub(crate) grant: Option<Grant>,
     /// It grants none before then, because an operator wants another primary.
     pub(crate) withheld: Instant,
+    /// The last promise that it refused: for which epoch, why, and when.
+    pub(crate) refused: Option<(Epoch, Denial, Instant)>,
+    /// Since when it has had no part in a volume that takes writes.
+    pub(crate) quorumless: Option<Instant>,
     pub(crate) vigil: Vigil,
     pub(crate) dice: Dice,
     /// An operator's wish that the primary was asked for.
@@ -254,6 +259,8 @@ impl Core {
             promising: None,
             grant: None,
             withheld: Instant::default(),
+            refused: None,
+            quorumless: Some(now),
             vigil: Vigil::new(now),
             dice: Dice::new(setup.seed),
             ceding: None,

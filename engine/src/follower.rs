@@ -45,6 +45,19 @@ pub(crate) enum Stage {
     Fed { receiver: Receiver },
 }
 
+impl Stage {
+    /// Its name, for status.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Stage::Greeted { .. } => "greeted",
+            Stage::Told => "told",
+            Stage::Planned { .. } => "planned",
+            Stage::Beginning { .. } => "beginning",
+            Stage::Fed { .. } => "fed",
+        }
+    }
+}
+
 /// Names a feed: session ids alone are unique only among those of one primary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FeedName {

@@ -92,6 +92,12 @@ impl Ceding {
     }
 }
 
+/// To whom a primary hands over if nobody is named: the first voter that counts.
+#[must_use]
+pub fn successor(mut others: impl Iterator<Item = (ReplicaId, bool)>) -> Option<ReplicaId> {
+    others.find(|(_, counts)| *counts).map(|(replica, _)| replica)
+}
+
 impl Core {
     /// An operator wants this replica to be primary, and there is one that feeds it: ask that one. Whether it was.
     pub(crate) fn ask_for_handover(&mut self, command: CommandId) -> bool {
@@ -118,8 +124,9 @@ impl Core {
 
     /// An operator wants this primary to hand over: to that replica, or to any that is in sync.
     pub(crate) fn on_handover_command(&mut self, id: CommandId, to: Option<ReplicaId>) {
-        let counting = self.lanes.iter().find(|(replica, lane)| self.is_voter(**replica) && lane.counts());
-        let Some(to) = to.or(counting.map(|(replica, _)| *replica)) else {
+        let others =
+            self.lanes.iter().map(|(replica, lane)| (*replica, self.is_voter(*replica) && lane.counts()));
+        let Some(to) = to.or_else(|| successor(others)) else {
             return self.answer(id, Err("not handed over: no other replica is in sync".into()));
         };
         if self.primary.is_none() {

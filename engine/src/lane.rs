@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use seawall_recovery::effect::Effect;
 use seawall_recovery::event::{Event, News, Superseder};
 use seawall_recovery::facts::{Facts, Ours};
-use seawall_recovery::messages::{Begin, Begun, Digest, Greet, Refuse};
+use seawall_recovery::messages::{Begin, BeginPlan, Begun, Digest, Greet, Refuse};
+use seawall_recovery::phase::Phase;
 use seawall_recovery::plan;
 use seawall_recovery::progress::Estimator;
 use seawall_recovery::session::{Context, State};
@@ -95,6 +96,40 @@ impl Lane {
     pub(crate) fn counts(&self) -> bool {
         // Invariant: rebuilding-never-votes.
         self.session.is_in_sync() || self.counts_early && self.base.is_some()
+    }
+
+    /// Whether it said who it is in the live session.
+    pub(crate) fn speaks(&self) -> bool {
+        match &self.session {
+            State::Idle { .. } | State::Parked { .. } => false,
+            State::Live(live) => !matches!(live.phase, Phase::Connecting { .. } | Phase::Welcoming { .. }),
+        }
+    }
+
+    /// Whether its copy is not whole, as far as the live session knows.
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        match &self.session {
+            State::Idle { .. } | State::Parked { .. } => false,
+            State::Live(live) => match live.phase {
+                Phase::Copying { .. } | Phase::Closing { .. } | Phase::Comparing { .. } => true,
+                Phase::Beginning { plan, .. } => matches!(plan, BeginPlan::Rebuild { .. }),
+                Phase::Connecting { .. } | Phase::Welcoming { .. } | Phase::Greeting { .. } => false,
+                Phase::CatchingUp { .. } | Phase::InSync { .. } => false,
+            },
+        }
+    }
+
+    /// Without a session: when the next one begins.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        match &self.session {
+            State::Idle { due, .. } | State::Parked { due, .. } => Some(*due),
+            State::Live(_) => None,
+        }
+    }
+
+    /// A whole copy there is known to hold everything below this on stable storage.
+    pub(crate) fn holds(&self) -> Lsn {
+        if self.is_rebuilding() { Lsn::ZERO } else { self.sender.frontiers().durable }
     }
 }
 

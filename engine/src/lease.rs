@@ -20,6 +20,13 @@ pub(crate) struct Grant {
     until: Instant,
 }
 
+impl Grant {
+    /// To whom, and until when.
+    pub(crate) fn told(self) -> (Epoch, Instant) {
+        (self.epoch, self.until)
+    }
+}
+
 /// What is known of our reign at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hold {

@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod account;
 mod admission;
 mod adoption;
 mod appender;
@@ -43,12 +44,14 @@ mod membership;
 mod mover;
 pub mod notice;
 mod opening;
+pub mod outlook;
 #[cfg(feature = "bait")]
 mod planted;
 mod primary;
 mod pulse;
 mod reading;
 pub mod replica;
+pub mod risk;
 mod scribe;
 mod served;
 mod settle;

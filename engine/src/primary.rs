@@ -16,6 +16,7 @@ use crate::lease::Proof;
 use crate::locate::Located;
 use crate::notice::Notice;
 use crate::pulse::Pulses;
+use crate::risk::Marks;
 use crate::scribe::Safety;
 use crate::served::Parked;
 use crate::setup::Ack;
@@ -131,6 +132,8 @@ pub(crate) struct Primary {
     pub(crate) leased_until: Option<Instant>,
     /// It is about to hand over.
     pub(crate) handing: Option<Handing>,
+    /// When the promise moved.
+    pub(crate) marks: Marks,
 }
 
 impl Primary {
@@ -153,6 +156,7 @@ impl Primary {
             clocks_trusted: leases,
             leased_until: None,
             handing: None,
+            marks: Marks::default(),
         }
     }
 

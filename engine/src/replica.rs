@@ -6,16 +6,17 @@ use alloc::vec::Vec;
 
 use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, Lsn};
-use seawall_wal::superblock::BaseState;
 
+use crate::commit::Electorate;
 use crate::core::{Core, Purpose, Told};
 use crate::forward::Owner;
 use crate::io::{Area, Command, DiskDone, DiskError, Input, LetIn, OpId, Outbox, Output, Refusal};
 use crate::notice::Notice;
 use crate::opening::{Found, Next, Opening, note_restart};
+use crate::risk::AtRisk;
 use crate::scribe::Safety;
 use crate::setup::Setup;
-use crate::status::{PeerStatus, Role, Status};
+use crate::status::{Policy, Quorum, Role, Status, Watch};
 
 /// One replica of a volume.
 #[derive(Debug)]
@@ -201,6 +202,15 @@ fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
         requests: 0,
         boots: 0,
         peers: Vec::new(),
+        now: Instant::default(),
+        policy: Policy::of(setup),
+        electorate: Electorate::new(Vec::new(), None),
+        voter: setup.member(setup.replica).is_some_and(|member| member.voter),
+        draining: false,
+        quorum: Quorum::default(),
+        watch: Watch::default(),
+        alone: AtRisk::default(),
+        volatile: AtRisk::default(),
     }
 }
 
@@ -230,6 +240,7 @@ impl Core {
         self.pulse();
         self.drain_due();
         self.write_out();
+        self.note_quorum();
         core::mem::swap(out, &mut self.out);
     }
 
@@ -346,7 +357,7 @@ impl Core {
         }
     }
 
-    fn role(&self) -> (Role, Epoch) {
+    pub(crate) fn role(&self) -> (Role, Epoch) {
         let resting = self.candidate.as_ref().is_none_or(crate::candidate::Candidate::is_resting);
         let role = if self.fault.is_some() {
             Role::Faulted
@@ -365,90 +376,5 @@ impl Core {
             (None, None) => Epoch::ZERO,
         };
         (role, epoch)
-    }
-
-    fn status(&self) -> Status {
-        let superblock = self.scribe.content();
-        let (role, epoch) = self.role();
-        let base_held = match superblock.base {
-            BaseState::Complete => self.setup.volume_blocks,
-            BaseState::Rebuilding { held, .. } => self.base_held_contiguous().unwrap_or(held),
-            BaseState::Blank => 0,
-        };
-        Status {
-            replica: self.me(),
-            role,
-            promised: superblock.promised,
-            epoch,
-            lineage: self.lineage.clone(),
-            log_start: self.log.start(),
-            log_end: self.log.end(),
-            written: self.log.written(),
-            durable: self.log.durable(),
-            committed: self.committed,
-            settled: self.settled,
-            checkpoint: self.mover.home,
-            log_used_bytes: self.log.used_bytes(),
-            log_bytes: self.log_bytes(),
-            index_bytes: self.log.index_bytes()
-                + self.overlay.bytes()
-                + self.recent.bytes()
-                + self.table.bytes(),
-            base_complete: self.base_complete(),
-            base_held,
-            lossy: superblock.lossy,
-            restart_rule: self.restart_rule,
-            fault: self.fault.clone(),
-            requests: self.forwarder.requests(),
-            boots: superblock.boots,
-            peers: if self.primary.is_some() { self.peers() } else { Vec::new() },
-        }
-    }
-
-    fn peers(&self) -> Vec<PeerStatus> {
-        let end = self.log.end();
-        self.lanes
-            .iter()
-            .map(|(replica, lane)| {
-                let frontiers = lane.sender.frontiers();
-                PeerStatus {
-                    replica: *replica,
-                    state: lane.session.name(),
-                    session: lane.session.session(),
-                    rule: lane.rule,
-                    last_end: lane.last_end,
-                    counts: lane.counts(),
-                    received: frontiers.received,
-                    written: frontiers.written,
-                    durable: frontiers.durable,
-                    home: frontiers.home,
-                    in_flight_bytes: lane.sender.in_flight_bytes(),
-                    lag_records: end.since(frontiers.durable),
-                    lag_bytes: self.log.bytes_from(frontiers.durable.max(self.log.start()).min(end)),
-                    progress: self.progress(lane),
-                }
-            })
-            .collect()
-    }
-
-    fn progress(&self, lane: &crate::lane::Lane) -> Option<seawall_recovery::progress::Progress> {
-        use seawall_recovery::progress::Unit;
-        if lane.session.session().is_none() || lane.counts() {
-            return None;
-        }
-        let phase = lane.session.name();
-        if let Some(base) = &lane.base {
-            let held = base.cursor.held();
-            return Some(lane.estimator.progress(
-                self.now,
-                phase,
-                held,
-                self.setup.volume_blocks,
-                Unit::Blocks,
-            ));
-        }
-        let done = lane.sender.frontiers().durable.since(lane.began_at);
-        let total = self.log.end().since(lane.began_at);
-        Some(lane.estimator.progress(self.now, phase, done, total, Unit::Records))
     }
 }

@@ -98,6 +98,10 @@ impl Core {
         };
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);
+        let (now, promised) = (self.now, self.committed);
+        if let Some(primary) = self.primary.as_mut().filter(|_| committed > promised) {
+            primary.marks.on_moved(promised, now);
+        }
         self.committed = self.committed.max(committed);
         if self.setup.baited(Bait::CommitFalls) {
             self.committed = committed;

@@ -50,6 +50,18 @@ pub enum Failover {
     Manual,
 }
 
+impl Failover {
+    /// Whether replicas find themselves a primary without being asked. Under commit rule `one` the primary's own copy
+    /// is the promise, and nobody else can know what it held.
+    #[must_use]
+    pub fn acts_under(self, commit: CommitRule) -> bool {
+        match (self, commit) {
+            (Failover::Automatic, CommitRule::Majority | CommitRule::All) => true,
+            (Failover::Automatic, CommitRule::One) | (Failover::Manual, _) => false,
+        }
+    }
+}
+
 /// Every number that bounds a replica. Sizes in bytes, times as durations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -123,6 +135,12 @@ impl Limits {
     #[must_use]
     pub fn lease_held(&self) -> Duration {
         self.lease * (100 - self.clock_error_percent) / (100 + self.clock_error_percent)
+    }
+
+    /// How long a regular primary may be silent before it is missed.
+    #[must_use]
+    pub fn missed_after(&self) -> Duration {
+        self.lease.max(self.pulse_interval * 3)
     }
 }
 

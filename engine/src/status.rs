@@ -3,9 +3,17 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use core::time::Duration;
+
 use seawall_recovery::progress::Progress;
 use seawall_sender::session_id::SessionId;
+use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, LineageRow, Lsn, ReplicaId};
+
+use crate::ballot::Denial;
+use crate::commit::Electorate;
+use crate::risk::AtRisk;
+use crate::setup::{Ack, CommitRule, Failover, Setup};
 
 /// What a replica is at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +99,127 @@ pub struct Status {
     pub boots: u32,
     /// On a primary: its peers.
     pub peers: Vec<PeerStatus>,
+    /// The moment of which all this tells, on the replica's own clock.
+    pub now: Instant,
+    /// What the volume promises, and what follows from that.
+    pub policy: Policy,
+    /// Who decides.
+    pub electorate: Electorate,
+    /// Whether its promises and its durable frontier count.
+    pub voter: bool,
+    /// Whether it is on its way to a clean end.
+    pub draining: bool,
+    /// Who takes writes, and what keeps them from it.
+    pub quorum: Quorum,
+    /// What it knows of its primary, and what it does about not having one.
+    pub watch: Watch,
+    /// On a primary: promised records that no other copy is known to have on stable storage.
+    pub alone: AtRisk,
+    /// On a primary: promised records that no quorum has on stable storage yet.
+    pub volatile: AtRisk,
+}
+
+impl Status {
+    /// The same, told later: the replica may have slept since its last step.
+    #[must_use]
+    pub fn as_of(self, now: Instant) -> Status {
+        Status { now: self.now.max(now), ..self }
+    }
+}
+
+/// What the volume promises, as this replica was told at birth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// When a write is committed.
+    pub commit: CommitRule,
+    /// What an acknowledgement means.
+    pub ack: Ack,
+    /// Who finds a new primary.
+    pub failover: Failover,
+    /// The length of a lease; zero without.
+    pub lease: Duration,
+    /// How long a regular primary may be silent before it is missed.
+    pub missed_after: Duration,
+    /// How long a request waits for a quorum.
+    pub patience: Duration,
+}
+
+impl Policy {
+    /// As it follows from a replica's setup.
+    #[must_use]
+    pub fn of(setup: &Setup) -> Policy {
+        let limits = &setup.limits;
+        Policy {
+            commit: setup.commit,
+            ack: setup.ack,
+            failover: setup.failover,
+            lease: limits.lease,
+            missed_after: limits.missed_after(),
+            patience: limits.quorum_patience,
+        }
+    }
+}
+
+/// Whether the volume takes writes, as far as this replica knows.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Quorum {
+    /// On a primary: voters whose frontiers count, itself among them.
+    pub present: usize,
+    /// On a primary: so many must.
+    pub needed: usize,
+    /// On a primary: whether it holds its lease, or needs none.
+    pub leased: bool,
+    /// On a follower: whether it hears from a primary.
+    pub heard: bool,
+    /// Since when this replica has had no part in a volume that takes writes; none if it has.
+    pub missing_since: Option<Instant>,
+}
+
+/// What a replica knows of its primary, and what it does about not having one.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Watch {
+    /// The feed from a primary.
+    pub feed: Option<FeedStatus>,
+    /// The lease that this voter granted last: to whom, and until when.
+    pub grant: Option<(Epoch, Instant)>,
+    /// When it asks for promises by itself, if it hears of no primary until then.
+    pub asks_at: Option<Instant>,
+    /// Its candidacy.
+    pub candidacy: Option<CandidacyStatus>,
+    /// The last promise that it refused: for which epoch, why, and when.
+    pub refused: Option<(Epoch, Denial, Instant)>,
+}
+
+/// What a replica knows of the primary that feeds it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FeedStatus {
+    /// Who.
+    pub primary: ReplicaId,
+    /// How far the feed is: greeted, told, planned, beginning, fed.
+    pub stage: &'static str,
+    /// Whether records come.
+    pub fed: bool,
+    /// Its last sign of life.
+    pub heard: Instant,
+    /// When its silence means that it is gone.
+    pub silent_from: Instant,
+}
+
+/// A candidacy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CandidacyStatus {
+    /// For which epoch; zero before its first round.
+    pub epoch: Epoch,
+    /// How far it is: resting, sounding, asking, fetching, won.
+    pub stage: &'static str,
+    /// When it goes on by itself; none if others decide that.
+    pub until: Option<Instant>,
+    /// Rounds so far.
+    pub rounds: u32,
+    /// Why the last round failed; empty if none has.
+    pub why: String,
+    /// Whether an operator wants it.
+    pub commanded: bool,
 }
 
 /// A peer as the primary's sender and session know it.
@@ -106,6 +235,18 @@ pub struct PeerStatus {
     pub rule: &'static str,
     /// How the last session ended.
     pub last_end: &'static str,
+    /// Whether it votes.
+    pub voter: bool,
+    /// Whether it said who it is in the live session: it is there.
+    pub speaks: bool,
+    /// Whether it is fed: it answers pulses.
+    pub fed: bool,
+    /// Whether its copy is not whole, as far as the live session knows.
+    pub rebuilding: bool,
+    /// Without a session: when the next one begins.
+    pub next_try: Option<Instant>,
+    /// Promised records that it is not known to have on stable storage.
+    pub behind: AtRisk,
     /// Whether its durable frontier counts for commit.
     pub counts: bool,
     /// What it has received.

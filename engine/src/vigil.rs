@@ -7,7 +7,6 @@ use seawall_sender::time::Instant;
 
 use crate::core::Core;
 use crate::primary::Primary;
-use crate::setup::{CommitRule, Failover};
 
 /// So many mean deviations of the time between signs of life are still no silence.
 const DEVIATIONS: u32 = 6;
@@ -53,13 +52,13 @@ impl Vigil {
 }
 
 impl Core {
-    /// Whether this volume's replicas find themselves a primary without being asked. Under commit rule `one` the
-    /// primary's own copy is the promise, and nobody else can know what it held.
+    /// Whether this volume's replicas find themselves a primary without being asked.
     pub(crate) fn finds_itself_a_primary(&self) -> bool {
-        self.setup.failover == Failover::Automatic && self.setup.commit != CommitRule::One
+        self.setup.failover.acts_under(self.setup.commit)
     }
 
-    fn silent_from(&self) -> Instant {
+    /// When the silence of the primary that feeds us means that it is gone.
+    pub(crate) fn silent_from(&self) -> Instant {
         self.vigil.silent_from(self.missed_after(), self.setup.limits.silence_max)
     }
 
@@ -77,8 +76,7 @@ impl Core {
 
     /// How long a regular primary may be silent before it is missed.
     pub(crate) fn missed_after(&self) -> Duration {
-        let limits = &self.setup.limits;
-        limits.lease.max(limits.pulse_interval * 3)
+        self.setup.limits.missed_after()
     }
 
     /// Whether the primary that feeds us has been heard of lately, so that it may be granted a lease. One that has

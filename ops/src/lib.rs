@@ -20,6 +20,7 @@ pub mod logs;
 pub mod metrics;
 pub mod nbd;
 pub mod node;
+pub mod outlook;
 pub mod pki;
 pub mod quantity;
 pub mod report;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use seawall_blockdev::counters::Kind;
 
@@ -69,7 +69,26 @@ fn own(registry: &Registry, report: &Report) {
         registry,
         gauge("base_complete", "1 if the replica's copy is whole", u64::from(report.base_complete)),
     );
+    let quorum = &report.quorum;
+    add(
+        registry,
+        gauge("quorum", "1 if the replica has part in a volume that takes writes", quorum.has.into()),
+    );
+    add(
+        registry,
+        real_gauge(
+            "quorum_missing_seconds",
+            "For how long it has had none",
+            quorum.missing_seconds.unwrap_or_default(),
+        ),
+    );
     if let Some(risk) = &report.risk {
+        let alone = "Promised and on no other copy's stable storage";
+        add(registry, gauge("at_risk_alone_bytes", alone, risk.alone.bytes));
+        add(registry, real_gauge("at_risk_alone_seconds", alone, risk.alone.seconds));
+        let volatile = "Promised and not on stable storage of a commit quorum";
+        add(registry, gauge("at_risk_volatile_bytes", volatile, risk.volatile.bytes));
+        add(registry, real_gauge("at_risk_volatile_seconds", volatile, risk.volatile.seconds));
         add(registry, gauge("copies", "Voting copies that hold everything promised", risk.copies as u64));
         add(registry, gauge("copies_wanted", "Voting copies there should be", risk.copies_wanted as u64));
     }
@@ -84,6 +103,9 @@ fn peers(registry: &Registry, report: &Report) {
     let lag = labelled_gauge("peer_lag_bytes", "Bytes that the peer lacks", label);
     let flight =
         labelled_gauge("peer_in_flight_bytes", "Bytes sent to the peer and not yet acknowledged", label);
+    let behind =
+        labelled_gauge("peer_at_risk_bytes", "Promised and not known to be durable at the peer", label);
+    let age = real_gauges("peer_at_risk_seconds", "How long the oldest of that has been promised", label);
     let done = labelled_gauge(
         "recovery_done",
         "Units of the peer's recovery that are done",
@@ -92,11 +114,7 @@ fn peers(registry: &Registry, report: &Report) {
     let total =
         labelled_gauge("recovery_total", "Units of the peer's recovery in all", &["peer", "phase", "unit"]);
     let rate = labelled_gauge("recovery_per_second", "Units of the peer's recovery per second", label);
-    let eta = GaugeVec::new(
-        Opts::new("seawall_recovery_eta_seconds", "Seconds until the peer is recovered"),
-        label,
-    );
-    let eta = eta.expect("names are plain");
+    let eta = real_gauges("recovery_eta_seconds", "Seconds until the peer is recovered", label);
     for peer in &report.peers {
         let name = peer.replica.as_str();
         states.with_label_values(&[name, &peer.state, &peer.rule]).set(1);
@@ -104,6 +122,8 @@ fn peers(registry: &Registry, report: &Report) {
         durable.with_label_values(&[name]).set(clamped(peer.durable));
         lag.with_label_values(&[name]).set(clamped(peer.lag_bytes));
         flight.with_label_values(&[name]).set(clamped(peer.in_flight_bytes));
+        behind.with_label_values(&[name]).set(clamped(peer.behind.bytes));
+        age.with_label_values(&[name]).set(peer.behind.seconds);
         if let Some(p) = &peer.progress {
             let labels = &[name, p.phase.as_str(), p.unit.as_str()];
             done.with_label_values(labels).set(clamped(p.done));
@@ -114,7 +134,8 @@ fn peers(registry: &Registry, report: &Report) {
         }
     }
     add(registry, eta);
-    for family in [states, counts, durable, lag, flight, done, total, rate] {
+    add(registry, age);
+    for family in [states, counts, durable, lag, flight, behind, done, total, rate] {
         add(registry, family);
     }
 }
@@ -127,6 +148,16 @@ fn gauge(name: &str, help: &str, value: u64) -> IntGauge {
     let gauge = IntGauge::new(format!("seawall_{name}"), help).expect("names are plain");
     gauge.set(clamped(value));
     gauge
+}
+
+fn real_gauge(name: &str, help: &str, value: f64) -> Gauge {
+    let gauge = Gauge::new(format!("seawall_{name}"), help).expect("names are plain");
+    gauge.set(value);
+    gauge
+}
+
+fn real_gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    GaugeVec::new(Opts::new(format!("seawall_{name}"), help), labels).expect("names are plain")
 }
 
 fn labelled_gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {

@@ -2,10 +2,12 @@
 
 use seawall_engine::setup::{Ack, CommitRule};
 use seawall_engine::status::{PeerStatus, Role, Status};
-use seawall_wal::names::{Epoch, Lsn, ReplicaId};
+use seawall_sender::time::Instant;
+use seawall_wal::names::{Epoch, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::outlook::{AtRiskReport, Outlook, outlooks};
 
 /// One replica.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub struct Report {
     pub peers: Vec<Peer>,
     /// On a primary: what a loss would cost now.
     pub risk: Option<Risk>,
+    /// Whether the volume takes writes, as far as this replica knows.
+    pub quorum: Quorum,
+    /// On a primary that serves: what would become of the volume with each replica gone.
+    pub outlook: Vec<Outlook>,
     /// Where clients are served.
     pub exports: Vec<String>,
 }
@@ -139,6 +145,8 @@ pub struct Peer {
     pub lag_records: u64,
     /// Bytes that it lacks, as far as the log still holds them.
     pub lag_bytes: u64,
+    /// Promised records that it is not known to have on stable storage.
+    pub behind: AtRiskReport,
     /// How a catch-up or rebuild comes along.
     pub progress: Option<Progress>,
 }
@@ -169,8 +177,28 @@ pub struct Risk {
     pub copies_wanted: usize,
     /// How many of these can be lost with nothing that was promised lost.
     pub losses_survived: usize,
-    /// Records that are on this copy alone.
-    pub records_alone: u64,
+    /// Promised records that no other copy is known to have on stable storage.
+    pub alone: AtRiskReport,
+    /// Promised records that no commit quorum has on stable storage yet: those of `ack = "written"` that a power loss of
+    /// a quorum would take back.
+    pub volatile: AtRiskReport,
+}
+
+/// Whether the volume takes writes, as one replica knows.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Quorum {
+    /// Whether it has part in a volume that takes writes.
+    pub has: bool,
+    /// For how many seconds it has had none.
+    pub missing_seconds: Option<f64>,
+    /// On a primary: voters whose frontiers count, itself among them.
+    pub present: usize,
+    /// On a primary: so many must.
+    pub needed: usize,
+    /// On a primary: whether it holds its lease.
+    pub leased: bool,
+    /// On a primary: voters that do not count.
+    pub missing: Vec<String>,
 }
 
 impl Report {
@@ -213,15 +241,17 @@ impl Report {
             index_bytes: status.index_bytes,
             requests: status.requests,
             lineage: status.lineage.iter().map(|r| Row { epoch: epoch(r.epoch), first: r.first.0 }).collect(),
-            peers: status.peers.iter().map(|peer| Peer::new(config, peer)).collect(),
+            peers: status.peers.iter().map(|peer| Peer::new(config, peer, status.now)).collect(),
             risk: primary.then(|| Risk::new(config, status)),
+            quorum: Quorum::new(config, status),
+            outlook: outlooks(config, status),
             exports: config.nbd.iter().map(|listen| crate::serve::export_uri(config, listen)).collect(),
         }
     }
 }
 
 impl Peer {
-    fn new(config: &Config, peer: &PeerStatus) -> Peer {
+    fn new(config: &Config, peer: &PeerStatus, now: Instant) -> Peer {
         Peer {
             replica: config.name_of(peer.replica),
             id: peer.replica.to_string(),
@@ -238,6 +268,7 @@ impl Peer {
             in_flight_bytes: peer.in_flight_bytes,
             lag_records: peer.lag_records,
             lag_bytes: peer.lag_bytes,
+            behind: AtRiskReport::new(&peer.behind, now),
             progress: peer.progress.map(|progress| Progress {
                 phase: progress.phase.to_owned(),
                 done: progress.done,
@@ -256,12 +287,27 @@ impl Risk {
         let held = |peer: &&PeerStatus| peer.counts && peer.durable >= status.settled;
         let voting = status.peers.iter().filter(|peer| is_voter(config, peer.replica));
         let copies = 1 + voting.filter(held).count();
-        let farthest = status.peers.iter().filter(|p| p.counts).map(|p| p.durable).max().unwrap_or(Lsn::ZERO);
         Risk {
             copies,
             copies_wanted: config.replicas.iter().filter(|replica| replica.voter).count(),
             losses_survived: copies - 1,
-            records_alone: status.log_end.since(farthest),
+            alone: AtRiskReport::new(&status.alone, status.now),
+            volatile: AtRiskReport::new(&status.volatile, status.now),
+        }
+    }
+}
+
+impl Quorum {
+    fn new(config: &Config, status: &Status) -> Quorum {
+        let quorum = &status.quorum;
+        let missing = status.peers.iter().filter(|peer| peer.voter && !peer.counts);
+        Quorum {
+            has: quorum.missing_since.is_none(),
+            missing_seconds: quorum.missing_since.map(|since| status.now.since(since).as_secs_f64()),
+            present: quorum.present,
+            needed: quorum.needed,
+            leased: quorum.leased,
+            missing: missing.map(|peer| config.name_of(peer.replica)).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::outlook::next_failure;
 use crate::quantity::{show_duration, show_size};
 use crate::report::{Peer, Report, Risk};
 
@@ -50,7 +51,13 @@ pub fn show(report: &Report) -> String {
         let _ = writeln!(out, "  this copy is not whole: {} blocks of its base are held", r.base_held_blocks);
     }
     if let Some(risk) = &r.risk {
-        let _ = writeln!(out, "  {}", show_risk(risk, r.volume.commit == "one"));
+        let _ = writeln!(out, "  {}", show_risk(risk));
+    }
+    if let Some(text) = show_quorum(r) {
+        let _ = writeln!(out, "  {text}");
+    }
+    for sentence in next_failure(&r.outlook) {
+        let _ = writeln!(out, "  {sentence}");
     }
     for peer in &r.peers {
         show_peer(peer, &mut out);
@@ -58,8 +65,23 @@ pub fn show(report: &Report) -> String {
     out
 }
 
-fn show_risk(risk: &Risk, alone_counts: bool) -> String {
-    let Risk { copies, copies_wanted, losses_survived, records_alone } = risk;
+/// Since when the volume has taken no writes, as far as this replica knows, and who is missing.
+fn show_quorum(report: &Report) -> Option<String> {
+    let quorum = &report.quorum;
+    let since = show_duration(Duration::from_secs_f64(quorum.missing_seconds?));
+    Some(match report.role.as_str() {
+        "primary" | "starting" => {
+            let lease = if quorum.leased { "" } else { ", no lease" };
+            let missing = quorum.missing.join(", ");
+            let (present, needed) = (quorum.present, quorum.needed);
+            format!("NO QUORUM for {since}: {present} of {needed} copies{lease}; not in sync: {missing}")
+        }
+        _ => format!("NO PRIMARY for {since}, as far as this replica knows"),
+    })
+}
+
+fn show_risk(risk: &Risk) -> String {
+    let Risk { copies, copies_wanted, losses_survived, alone, volatile } = risk;
     let mut text = format!("{copies} of {copies_wanted} copies hold everything promised: ");
     match losses_survived {
         0 => text.push_str("DATA AT RISK, no copy may be lost"),
@@ -67,8 +89,11 @@ fn show_risk(risk: &Risk, alone_counts: bool) -> String {
             let _ = write!(text, "any {n} may be lost without losing data");
         }
     }
-    if alone_counts && *records_alone > 0 {
-        let _ = write!(text, "; {records_alone} records are on this copy alone");
+    if let Some(alone) = alone.show() {
+        let _ = write!(text, "; on this copy alone: {alone}");
+    }
+    if let Some(volatile) = volatile.show() {
+        let _ = write!(text, "; not on stable storage of a quorum: {volatile}");
     }
     text
 }

@@ -150,7 +150,8 @@ impl Loop {
                 }
                 Wish::Status { volume, reply } => {
                     let here = self.volumes.iter().find(|here| here.id == volume);
-                    reply(here.map(|here| here.replica.status()));
+                    let status = here.map(|here| here.replica.status());
+                    reply(status.map(|status| status.as_of(clock::now())));
                 }
                 Wish::Secure { security } => self.links.secure(security),
                 Wish::Resolved { volume, link, slot, to } => {
