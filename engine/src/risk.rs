@@ -2,6 +2,7 @@
 //! and for how long.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use seawall_sender::time::Instant;
 use seawall_wal::names::Lsn;
@@ -10,6 +11,9 @@ use crate::core::Core;
 
 /// So many moments are remembered at a time; older ones are remembered less exactly.
 const MARKS_MAX: usize = 64;
+
+/// Ages below this are all alike.
+const AGE_MIN: Duration = Duration::from_millis(1);
 
 /// Promised records that would be lost with the copies that hold them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -35,13 +39,21 @@ impl Marks {
     /// Records from `from` on are promised now.
     pub(crate) fn on_moved(&mut self, from: Lsn, now: Instant) {
         if self.marks.len() == MARKS_MAX {
-            let mut index = 0;
-            self.marks.retain(|_| {
-                index += 1;
-                index % 2 == 1
-            });
+            self.forget_one(now);
         }
         self.marks.push_back((from, now));
+    }
+
+    /// Forget the one that makes an age wrong by the least, in proportion.
+    fn forget_one(&mut self, now: Instant) {
+        let error = |at: usize| {
+            let gap = self.marks[at].1.since(self.marks[at - 1].1);
+            let age = now.since(self.marks[at].1).max(AGE_MIN);
+            gap.as_nanos() * 1_000_000 / age.as_nanos()
+        };
+        if let Some(least) = (1..self.marks.len()).min_by_key(|at| error(*at)) {
+            self.marks.remove(least);
+        }
     }
 
     /// When the promise of what is not below `held` began, at the earliest.
@@ -85,14 +97,18 @@ mod tests {
     #[test]
     fn what_is_forgotten_makes_an_age_greater_and_never_less() {
         let mut marks = Marks::default();
+        const STEP: u64 = 1_000_000;
         for step in 0..10_000_u64 {
-            marks.on_moved(Lsn(step * 3), Instant(step * 100));
+            marks.on_moved(Lsn(step * 3), Instant(step * STEP));
             assert!(marks.marks.len() <= MARKS_MAX);
         }
+        let end = 9_999 * STEP;
         for held in 0..30_000 {
             let known = marks.since(Lsn(held)).expect("something moved").0;
-            assert!(known <= held / 3 * 100, "{held}: {known}");
+            let true_one = held / 3 * STEP;
+            assert!(known <= true_one, "{held}: {known}");
+            assert!((end - known) * 3 <= (end - true_one) * 4 + 3 * STEP, "{held}: {known} for {true_one}");
         }
-        assert_eq!(marks.since(Lsn(29_997)), Some(Instant(999_900)), "the newest is exact");
+        assert_eq!(marks.since(Lsn(29_997)), Some(Instant(end)), "the newest is exact");
     }
 }
