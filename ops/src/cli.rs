@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 
 use crate::admin::{self, Ask};
 use crate::config::{self, Config};
 use crate::fault::{Exit, Fault};
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
-use crate::{demo, format, inspect, logs, pki, quantity, screen, serve, wipe};
+use crate::{demo, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
@@ -63,6 +64,19 @@ enum Action {
     Handover {
         #[command(flatten)]
         daemon: Daemon,
+    },
+    /// Say what would become of the volume with a replica gone. Asks the primary, changes nothing.
+    Whatif {
+        /// What is done.
+        #[arg(value_enum)]
+        deed: Deed,
+        /// The replica's name.
+        replica: String,
+        #[command(flatten)]
+        daemon: Daemon,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Compare the digests of all replicas that are in sync with a running primary.
     Digest {
@@ -124,6 +138,24 @@ impl Daemon {
     }
 }
 
+/// What might be done to a replica.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Deed {
+    /// It is gone from one moment to the next.
+    Kill,
+    /// It hands over what it has, and goes.
+    Drain,
+}
+
+impl Deed {
+    fn name(self) -> &'static str {
+        match self {
+            Deed::Kill => "kill",
+            Deed::Drain => "drain",
+        }
+    }
+}
+
 #[derive(Subcommand, Debug)]
 enum Inspect {
     /// The superblocks.
@@ -178,6 +210,11 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         Action::Handover { daemon } => {
             let answer = admin::ask(&daemon.socket()?, Ask::HandOver, COMMAND_PATIENCE)?;
             say(&format!("handed over to {}\n", answer["to"].as_str().unwrap_or("?")))
+        }
+        Action::Whatif { deed, replica, daemon, json } => {
+            let outlook = outlook::ask(&daemon.socket()?, deed.name(), &replica)?;
+            let outlook = if json { json!(outlook).to_string() } else { outlook.show() };
+            say(&format!("{outlook}\n"))
         }
         Action::Digest { daemon } => digest(&daemon.socket()?),
         Action::Stop { daemon } => stop(&daemon.socket()?),

@@ -1,12 +1,16 @@
 //! What one more failure would do, in words and as data: the engine's own decisions about a copy of its state.
 
+use std::path::Path;
+
 use seawall_engine::outlook::{Deed, Effect, Facts, Outlook as Decided, Rule};
 use seawall_engine::risk::AtRisk;
 use seawall_engine::status::Status;
 use seawall_sender::time::Instant;
 use serde::{Deserialize, Serialize};
 
+use crate::admin;
 use crate::config::Config;
+use crate::fault::{Exit, Fault};
 use crate::quantity::show_size;
 
 /// Promised records that would be lost with the copies that hold them.
@@ -145,6 +149,53 @@ impl Outlook {
 
 fn ms_as_s(ms: u64) -> f64 {
     std::time::Duration::from_millis(ms).as_secs_f64()
+}
+
+impl Outlook {
+    /// As lines for people.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let candidates = match self.primary_candidates.as_slice() {
+            [] => "nobody".to_owned(),
+            names => names.join(", "),
+        };
+        let likely =
+            self.primary_likely.as_ref().map(|name| format!("   likely: {name}")).unwrap_or_default();
+        format!(
+            "{} {}: {}\n  rule {}   clients' writes: {}   primary: {candidates}{likely}",
+            self.deed, self.replica, self.says, self.rule, self.effect
+        )
+    }
+}
+
+/// What would become of the volume, says the daemon of its primary.
+///
+/// # Errors
+/// If no daemon answers, if it is not the primary, or if it knows no such replica.
+pub fn ask(socket: &Path, deed: &str, replica: &str) -> Result<Outlook, Fault> {
+    let report = admin::report(socket)?;
+    let known = |outlook: &&Outlook| outlook.deed == deed && outlook.replica == replica;
+    if let Some(outlook) = report.outlook.iter().find(known) {
+        return Ok(outlook.clone());
+    }
+    let fault = Fault::new(Exit::Refused, format!("what {deed} {replica} would do is not known here"));
+    if report.outlook.is_empty() {
+        let found = format!(
+            "{} is {}: only a primary that serves knows the other copies",
+            report.replica, report.role
+        );
+        let next = match report.primary.filter(|primary| *primary != report.replica) {
+            Some(primary) => format!("ask {primary}, which is the primary"),
+            None => "the volume takes no writes as it is: seawall explain says why".to_owned(),
+        };
+        return Err(fault.found(found).expected("the primary's admin socket").next(next));
+    }
+    let kills = report.outlook.iter().filter(|outlook| outlook.deed == deed);
+    let names: Vec<&str> = kills.map(|outlook| outlook.replica.as_str()).collect();
+    Err(fault
+        .found(replica.to_owned())
+        .expected(format!("one of {}", names.join(", ")))
+        .next("name a replica of the volume"))
 }
 
 /// What one more failure does, in one sentence or a few: replicas whose loss means the same are named together.

@@ -4,9 +4,9 @@
 //! `SEAWALL_LOSSES` says how many rounds; 4 unless told. A write that completes after a report was asked for is not in
 //! it: the loss that counts is of writes that had completed before.
 
-#[expect(dead_code, reason = "other drills use the rest")]
+#[allow(dead_code, reason = "other drills use the rest")]
 mod cluster;
-#[expect(dead_code, reason = "other drills use the rest")]
+#[allow(dead_code, reason = "other drills use the rest")]
 mod site;
 
 use std::fs;
