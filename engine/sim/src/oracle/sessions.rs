@@ -136,7 +136,14 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use seawall_engine::replica::Replica;
+    use seawall_engine::risk::AtRisk;
+    use seawall_sender::time::Instant;
+
     use super::*;
+    use crate::birth;
+    use crate::directory::Directory;
+    use crate::profile::Profile;
 
     fn peer(state: &'static str, durable: u64) -> PeerStatus {
         PeerStatus {
@@ -145,6 +152,12 @@ mod tests {
             session: None,
             rule: "end-on-our-log",
             last_end: "none",
+            voter: true,
+            speaks: true,
+            fed: true,
+            rebuilding: false,
+            next_try: None,
+            behind: AtRisk::default(),
             counts: state == "in-sync",
             received: Lsn(durable),
             written: Lsn(durable),
@@ -158,31 +171,10 @@ mod tests {
     }
 
     fn primary(peer: PeerStatus) -> Status {
-        Status {
-            replica: ReplicaId(0xA0),
-            role: Role::Primary,
-            promised: seawall_wal::names::Epoch::ZERO,
-            epoch: seawall_wal::names::Epoch::ZERO,
-            lineage: Vec::new(),
-            log_start: Lsn(0),
-            log_end: Lsn(9),
-            written: Lsn(9),
-            durable: Lsn(9),
-            committed: Lsn(9),
-            settled: Lsn(9),
-            checkpoint: Lsn(0),
-            log_used_bytes: 0,
-            log_bytes: 0,
-            index_bytes: 0,
-            base_complete: true,
-            base_held: 0,
-            lossy: false,
-            restart_rule: "clean-end",
-            fault: None,
-            requests: 0,
-            boots: 1,
-            peers: vec![peer],
-        }
+        let addresses = Directory::new(2).on_start(0);
+        let setup = birth::setup(&Profile::calm(), &addresses, 0, [0; 16], 0, None);
+        let newborn = Replica::new(Instant::default(), setup).status();
+        Status { role: Role::Primary, log_end: Lsn(9), durable: Lsn(9), peers: vec![peer], ..newborn }
     }
 
     /// Looks once a second, for as long as said.
