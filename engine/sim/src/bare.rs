@@ -59,7 +59,7 @@ impl World {
         Failure::new("it-comes-back", detail)
     }
 
-    /// Nodes that run and whose disks are whole copies that lost nothing.
+    /// Nodes that run and whose disks are whole copies that lost nothing, and answer.
     fn whole_nodes(&self) -> Vec<usize> {
         let is_whole = |node: &usize| {
             let disk = &self.nodes[*node].disk;
@@ -67,7 +67,7 @@ impl World {
                 .is_some_and(|superblock| superblock.base == BaseState::Complete && !superblock.lossy);
             // What a disk that hangs says of its copy is from before the restart that it may not have noted.
             let noted = self.status(*node).is_some_and(|status| status.role != Role::Opening);
-            let speaks = noted && !self.hangs(*node);
+            let speaks = noted && !self.hangs(*node) && !self.stalls(*node);
             good && speaks && self.is_up(*node) && !self.atlas.is_harmed(*node) && refused(disk).is_none()
         };
         (0..self.nodes.len()).filter(is_whole).collect()

@@ -321,7 +321,7 @@ impl World {
         here.pool = Pool::default();
         here.deadline = None;
         here.faulted = false;
-        here.waiting.hangs = Moment(0);
+        (here.waiting.hangs, here.waiting.stalls) = (Moment(0), Moment(0));
         here.state = State::Down { powered: crash == Crash::Kill };
         here.boot += u32::from(crash != Crash::Kill);
         let requests = core::mem::take(&mut here.requests);
@@ -435,7 +435,8 @@ impl World {
         self.healed = Some(self.now);
         self.planner.stop();
         for here in &mut self.nodes {
-            here.waiting = Waiting { hangs: here.waiting.hangs, ..Waiting::default() };
+            let Waiting { hangs, stalls, .. } = here.waiting;
+            here.waiting = Waiting { hangs, stalls, ..Waiting::default() };
         }
         self.rigged.clear();
         self.stalled.fill(self.now);

@@ -35,6 +35,8 @@ pub(crate) struct Waiting {
     pub(crate) hang: Option<u64>,
     /// An operation hangs until then.
     pub(crate) hangs: Moment,
+    /// An operation stalls until then.
+    pub(crate) stalls: Moment,
     /// Until then writes to that area find no space.
     pub(crate) full: Option<(Area, Moment)>,
 }
@@ -134,6 +136,11 @@ impl World {
     /// Whether an operation of the node hangs: its process can't be killed until it ends.
     pub(crate) fn hangs(&self, node: usize) -> bool {
         self.nodes[node].waiting.hangs > self.now
+    }
+
+    /// Whether an operation of the node takes seconds: whatever needs it waits.
+    pub(crate) fn stalls(&self, node: usize) -> bool {
+        self.nodes[node].waiting.stalls > self.now
     }
 
     /// What befalls an operation besides what chance had for it: how it ends, and after how many nanoseconds.

@@ -224,6 +224,8 @@ impl World {
             self.chances.disk.between(disk.latency_min, disk.latency_max) + bytes_moved(&what) / 2;
         if self.chaos && faults.chance(disk.stalls) {
             latency = faults.between(SECOND, 12 * SECOND);
+            let stalls = &mut self.nodes[node].waiting.stalls;
+            *stalls = self.now.plus(latency).max(*stalls);
             self.tally.fired(Fault::Stall, 1);
         }
         if let D::Merge { .. } | D::Copy { .. } = what {
