@@ -9,7 +9,7 @@ use seawall_wal::superblock::{BaseState, Cut, Slot, Superblock};
 use seawall_wal::table::TableMark;
 
 use crate::io::Area;
-use crate::opening::members;
+use crate::opening::{members, terms};
 use crate::setup::{Ack, Setup};
 
 /// The superblock of a replica at birth. All replicas of a new volume are born alike: everything is a hole.
@@ -18,6 +18,7 @@ pub fn newborn(setup: &Setup, geometry: Geometry) -> Superblock {
     Superblock {
         machine_boot: setup.machine_boot,
         ack_durable: setup.ack == Ack::Durable,
+        terms: terms(setup),
         ..Superblock::newborn(setup.volume, setup.replica, geometry, members(setup))
     }
 }

@@ -10,7 +10,7 @@ use seawall_wal::geometry::Geometry;
 use seawall_wal::log::Log;
 use seawall_wal::names::Lsn;
 use seawall_wal::restart::Restart;
-use seawall_wal::superblock::{Choice, SUPER_SLOT_BYTES, Slot, SlotState, Superblock, choose};
+use seawall_wal::superblock::{Choice, SUPER_SLOT_BYTES, Slot, SlotState, Superblock, Terms, choose};
 use seawall_wal::table::Table;
 
 use crate::io::{Area, DiskDone, DiskError, DiskOp};
@@ -213,6 +213,7 @@ pub(crate) fn note_restart(superblock: &mut Superblock, setup: &Setup) {
     superblock.machine_boot = setup.machine_boot;
     superblock.ack_durable = setup.ack == Ack::Durable;
     superblock.configuration = configuration(superblock, setup);
+    superblock.terms = terms(setup);
 }
 
 /// The members that a disk knows. As long as no record has changed them, names and addresses are those of the
@@ -230,6 +231,16 @@ pub(crate) fn configuration(superblock: &Superblock, setup: &Setup) -> Configura
         }
     }
     known
+}
+
+/// What the volume is called and promises as the configuration says, for the superblock.
+pub(crate) fn terms(setup: &Setup) -> Terms {
+    Terms {
+        name: setup.name.clone(),
+        commit: setup.commit,
+        failover: setup.failover,
+        lease_ms: u64::try_from(setup.limits.lease.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 /// The members as the configuration names them, for the superblock.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use seawall_wal::names::{ReplicaId, VolumeId};
+pub use seawall_wal::superblock::{CommitRule, Failover};
 
 use crate::bait::Bait;
 
@@ -21,17 +22,6 @@ pub struct Peer {
     pub voter: bool,
 }
 
-/// When a write is committed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CommitRule {
-    /// More than half of the voters hold it.
-    Majority,
-    /// Every voter holds it.
-    All,
-    /// The primary holds it; the others follow.
-    One,
-}
-
 /// What "holds it" means for plain writes. Flushes and FUA writes always mean durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ack {
@@ -39,27 +29,6 @@ pub enum Ack {
     Durable,
     /// Written to the log, the device not flushed: survives the death of every process, not a power loss.
     Written,
-}
-
-/// Who finds a new primary when the volume has none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failover {
-    /// The replicas themselves, where the commit rule allows it: any but `one`.
-    Automatic,
-    /// An operator, or the last primary when it comes back.
-    Manual,
-}
-
-impl Failover {
-    /// Whether replicas find themselves a primary without being asked. Under commit rule `one` the primary's own copy
-    /// is the promise, and nobody else can know what it held.
-    #[must_use]
-    pub fn acts_under(self, commit: CommitRule) -> bool {
-        match (self, commit) {
-            (Failover::Automatic, CommitRule::Majority | CommitRule::All) => true,
-            (Failover::Automatic, CommitRule::One) | (Failover::Manual, _) => false,
-        }
-    }
 }
 
 /// Every number that bounds a replica. Sizes in bytes, times as durations.
@@ -149,6 +118,8 @@ impl Limits {
 pub struct Setup {
     /// The volume.
     pub volume: VolumeId,
+    /// What clients call it. Kept on the disk for who loses the configuration.
+    pub name: String,
     /// Which of its copies this is; must be what the disk says.
     pub replica: ReplicaId,
     /// All copies, this one too.
@@ -188,6 +159,7 @@ impl Setup {
     ) -> Setup {
         Setup {
             volume,
+            name: String::new(),
             replica,
             members,
             first_primary,

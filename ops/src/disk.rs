@@ -41,7 +41,11 @@ impl Devices {
     }
 }
 
-fn open_lingering(path: &Path) -> Result<Device, Fault> {
+/// Open a device; one that is in use may be so for a moment longer than its user lives.
+///
+/// # Errors
+/// If it is not there, in use, or can't be used.
+pub(crate) fn open_lingering(path: &Path) -> Result<Device, Fault> {
     let deadline = Instant::now() + LINGER;
     loop {
         match Device::open(path) {
@@ -79,6 +83,7 @@ pub fn setup(config: &Config, machine_boot: [u8; 16]) -> Setup {
     });
     let (replica, first) = (config.replica, config.first_primary);
     let mut setup = Setup::new(config.volume, replica, members.collect(), first, config.volume_blocks());
+    setup.name.clone_from(&config.name);
     setup.commit = config.commit;
     setup.ack = config.ack;
     setup.failover = config.failover;

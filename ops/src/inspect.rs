@@ -9,7 +9,10 @@ use std::path::Path;
 
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::{Geometry, Slot};
-use seawall_wal::restart::Restart;
+use seawall_wal::log::Log;
+use seawall_wal::names::{Epoch, Lsn};
+use seawall_wal::record::Kind;
+use seawall_wal::restart::{Damage, Restart, Restarted};
 use seawall_wal::scan::{Found, Scanned, scan};
 use seawall_wal::superblock::{BaseState, Choice, SUPER_SLOT_BYTES, SlotState, Superblock, choose};
 
@@ -59,6 +62,13 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
     let cut = s.cut.map_or("none".to_owned(), |cut| format!("at {}, generation {}", cut.lsn, cut.generation));
     let lines = [
         ("volume", s.volume.to_string()),
+        (
+            "terms",
+            format!(
+                "{:?}, commit {:?}, failover {:?}, lease {} ms",
+                s.terms.name, s.terms.commit, s.terms.failover, s.terms.lease_ms
+            ),
+        ),
         ("replica", s.replica.to_string()),
         ("size", show_size(g.home_bytes())),
         (
@@ -165,6 +175,34 @@ pub fn log(path: &Path, log: Option<&Path>, records: bool) -> Result<String, Fau
         }
     }
     Ok(out)
+}
+
+/// What a start would say to the log of that replica, whose log device is `log` if it has one.
+///
+/// # Errors
+/// If a device can't be read.
+pub(crate) fn restart(
+    path: &Path,
+    log: Option<&Path>,
+    superblock: &Superblock,
+) -> Result<Result<Restarted, Damage>, Fault> {
+    let ring_path = log.unwrap_or(path);
+    let mut restart = Restart::new(superblock);
+    around(&open(ring_path)?, ring_path, superblock, |scanned| restart.feed(scanned))?;
+    Ok(restart.finish())
+}
+
+/// Which epochs begin in a log, and with which records.
+pub(crate) fn epochs(log: &Log) -> Vec<(Epoch, Lsn)> {
+    let mut starts = Vec::new();
+    let mut lsn = log.start();
+    while let Some(entry) = log.entry(lsn) {
+        if entry.kind == Kind::EpochStart {
+            starts.push((entry.epoch, lsn));
+        }
+        lsn = lsn.next();
+    }
+    starts
 }
 
 fn show_record(found: &Found, out: &mut String) {

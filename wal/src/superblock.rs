@@ -3,6 +3,7 @@
 //! A copy that can't be read is not the same as one that is empty, and never becomes one.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,12 +22,69 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
 /// The most rows of lineage that a superblock holds.
 pub const LINEAGE_ROWS_MAX: usize = 1024;
+
+/// When a write is committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum CommitRule {
+    /// More than half of the voters hold it.
+    Majority,
+    /// Every voter holds it.
+    All,
+    /// The primary holds it; the others follow.
+    One,
+}
+
+/// Who finds a new primary when the volume has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub enum Failover {
+    /// The replicas themselves, where the commit rule allows it: any but `one`.
+    Automatic,
+    /// An operator, or the last primary when it comes back.
+    Manual,
+}
+
+impl Failover {
+    /// Whether replicas find themselves a primary without being asked. Under commit rule `one` the primary's own copy
+    /// is the promise, and nobody else can know what it held.
+    #[must_use]
+    pub fn acts_under(self, commit: CommitRule) -> bool {
+        match (self, commit) {
+            (Failover::Automatic, CommitRule::Majority | CommitRule::All) => true,
+            (Failover::Automatic, CommitRule::One) | (Failover::Manual, _) => false,
+        }
+    }
+}
+
+/// What the volume is called and promises, as the configuration said at the last start. Nothing reads it but people
+/// who have lost the configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Terms {
+    /// Its name, by which clients ask for it. Empty if it was never told.
+    pub name: String,
+    /// When a write is committed.
+    pub commit: CommitRule,
+    /// Who finds a new primary.
+    pub failover: Failover,
+    /// How long a voter that answered its primary promises nobody else. Milliseconds.
+    pub lease_ms: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms {
+            name: String::new(),
+            commit: CommitRule::Majority,
+            failover: Failover::Automatic,
+            lease_ms: 0,
+        }
+    }
+}
 
 /// A lasting cut of the log: records from `lsn` on whose trailer says a lower generation are void. Everything below
 /// `lsn` was durable when this was written.
@@ -113,6 +171,8 @@ pub struct Superblock {
     /// The newest attach record among the settled ones when this was written; zero if there was none. An older
     /// attachment is never heard again.
     pub attached: Lsn,
+    /// What the volume is called and promises, as last known.
+    pub terms: Terms,
 }
 
 impl Superblock {
@@ -146,6 +206,7 @@ impl Superblock {
             lossy: false,
             ack_durable: true,
             attached: Lsn::ZERO,
+            terms: Terms::default(),
         }
     }
 
@@ -172,7 +233,9 @@ impl Superblock {
     }
 
     fn is_bounded(&self) -> bool {
-        self.configuration.is_sound() && self.lineage.len() <= LINEAGE_ROWS_MAX
+        self.configuration.is_sound()
+            && self.terms.name.len() <= MEMBER_TEXT_BYTES_MAX
+            && self.lineage.len() <= LINEAGE_ROWS_MAX
     }
 
     /// Whether what it says can be relied on: offsets lie in their areas, lists are no longer than we write them,

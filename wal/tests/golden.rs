@@ -9,7 +9,9 @@ use seawall_wal::label::{Label, LabelState};
 use seawall_wal::log::Position;
 use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader, Trailer};
-use seawall_wal::superblock::{BaseState, CleanMark, Cut, SlotState, Superblock};
+use seawall_wal::superblock::{
+    BaseState, CleanMark, CommitRule, Cut, Failover, SlotState, Superblock, Terms,
+};
 use seawall_wal::table::{Table, TableMark, mix};
 
 const VOLUME: VolumeId = VolumeId([
@@ -210,6 +212,12 @@ fn superblock() -> Superblock {
         lossy: false,
         ack_durable: true,
         attached: Lsn(0x2b),
+        terms: Terms {
+            name: "v".into(),
+            commit: CommitRule::All,
+            failover: Failover::Manual,
+            lease_ms: 0x03e8,
+        },
     }
 }
 
@@ -220,8 +228,8 @@ fn a_superblock() {
         &bytes,
         4096,
         "
-0000 53 45 41 57 41 4c 4c 01 04 00 00 00 a7 01 00 00
-0010 5c ce dd 71 00 00 00 00 00 00 00 00 00 00 00 00
+0000 53 45 41 57 41 4c 4c 01 05 00 00 00 c0 01 00 00
+0010 73 72 9b fe 00 00 00 00 00 00 00 00 00 00 00 00
 0020 02 01 00 00 00 00 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0030 a8 a9 aa ab ac ad ae af 18 17 16 15 14 13 12 11
 0040 00 00 28 00 00 00 00 00 00 00 00 40 00 00 00 00
@@ -247,7 +255,9 @@ fn a_superblock() {
 0180 00 00 01 00 00 00 00 00 21 00 00 00 00 00 00 00
 0190 18 17 16 15 14 13 12 11 30 00 00 00 00 00 00 00
 01a0 01 33 00 00 00 00 00 00 00 09 00 00 00 b0 b0 b0
-01b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 00 01 2b",
+01b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 00 01 2b
+01c0 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 76
+01d0 01 00 00 00 01 00 00 00 e8 03 00 00 00 00 00 00",
     );
     assert_eq!(Superblock::decode(&bytes), SlotState::Present(Box::new(superblock())));
 }

@@ -70,6 +70,7 @@ fn the_largest_superblock_fits_its_slot() {
     use seawall_wal::names::LineageRow;
     use seawall_wal::superblock::{LINEAGE_ROWS_MAX, MEMBER_TEXT_BYTES_MAX, MEMBERS_MAX, Member, SLOT_BYTES};
     let text = "n".repeat(MEMBER_TEXT_BYTES_MAX);
+    let name = text.clone();
     let member = |id| Member {
         replica: ReplicaId(id),
         name: text.clone(),
@@ -80,6 +81,7 @@ fn the_largest_superblock_fits_its_slot() {
     largest.configuration.members = (0..MEMBERS_MAX as u64).map(member).collect();
     largest.configuration.retired = (0..RETIRED_MAX as u64).map(ReplicaId).collect();
     largest.lineage = vec![LineageRow { epoch: Epoch::ZERO, first: Lsn(0) }; LINEAGE_ROWS_MAX];
+    largest.terms.name = name;
     let bytes = largest.encode();
     assert!(bytes.len() <= SLOT_BYTES as usize);
     assert_eq!(Superblock::decode(&bytes), SlotState::Present(largest));

@@ -22,6 +22,7 @@ pub(crate) fn setup(
 ) -> Setup {
     Setup {
         volume: VOLUME,
+        name: String::from("sim"),
         replica: replica(node),
         members: members(addresses),
         first_primary: replica(0),
