@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 use crate::fault::{Exit, Fault};
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
-use crate::{demo, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
+use crate::{adopt, demo, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
@@ -94,6 +94,8 @@ enum Action {
     /// Show what a device holds, changing nothing.
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Make the configuration of a volume's nodes anew, from the replicas' disks alone.
+    Adopt(adopt::Options),
     /// Acts on a stopped replica.
     #[command(subcommand)]
     Replica(ReplicaAct),
@@ -223,6 +225,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         Action::Inspect(Inspect::Log { path, log, records }) => {
             say(&inspect::log(&path, log.as_deref(), records)?)
         }
+        Action::Adopt(options) => say(&adopt::run(&options)?),
         Action::Replica(ReplicaAct::Wipe { config, yes_wipe }) => {
             let config = Config::load(&config)?;
             wipe::run(&config, yes_wipe.as_deref())?;

@@ -37,6 +37,8 @@ pub enum Exit {
     Unclean,
     /// There are no keys to prove with who the replica is, or they can't be used.
     Keys,
+    /// What was given can be understood in more than one way, and they are not the same.
+    Ambiguous,
 }
 
 impl Exit {
@@ -60,6 +62,7 @@ impl Exit {
             Exit::Io => 15,
             Exit::Unclean => 16,
             Exit::Keys => 17,
+            Exit::Ambiguous => 18,
         }
     }
 
@@ -83,6 +86,7 @@ impl Exit {
             Exit::Io => "io",
             Exit::Unclean => "unclean",
             Exit::Keys => "keys",
+            Exit::Ambiguous => "ambiguous",
         }
     }
 }

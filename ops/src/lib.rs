@@ -7,6 +7,7 @@
 #![expect(clippy::result_large_err, reason = "an operator is refused once in a process's life")]
 
 pub mod admin;
+pub mod adopt;
 pub mod cli;
 pub mod config;
 pub mod demo;
