@@ -182,7 +182,21 @@ fn a_configuration_record() {
     let body = configuration().words(Some(REPLICA)).expect("it fits");
     let record = RecordHeader { kind, extent, body, origin, ..write() };
     assert_eq!(record.disk_bytes(512), 512, "no block follows");
-    check(&record.encode(Lsn(0), 0)[..], 512, "");
+    check(
+        &record.encode(Lsn(0), 0)[..],
+        512,
+        "
+0000 53 57 4c 52 02 07 0d 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 00 00 00 00 00 00 00 00 00 00 00 54 53 52 51
+0050 12 00 00 00 00 00 00 00 02 00 05 0e 18 17 16 15
+0060 14 13 12 11 a1 00 00 00 00 00 00 00 01 02 6e 6f
+0070 72 74 68 6e 2e 65 78 61 6d 70 6c 65 3a 37 37 30
+0080 30 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 71 e7 46 35
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 cd a5 20 d3",
+    );
 }
 
 fn superblock() -> Superblock {
