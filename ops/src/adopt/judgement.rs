@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use seawall_recovery::lineage;
+use seawall_wal::configuration::{Configuration, Suffrage};
 use seawall_wal::names::{ReplicaId, VolumeId};
 use seawall_wal::superblock::Terms;
 
@@ -16,7 +17,7 @@ pub(super) struct Member {
     pub(super) id: ReplicaId,
     pub(super) name: String,
     pub(super) address: String,
-    pub(super) voter: bool,
+    pub(super) suffrage: Suffrage,
     /// Whether its disk was given.
     pub(super) found: bool,
 }
@@ -42,14 +43,21 @@ impl Finding {
 
     /// How many voters there are whose copy is whole, and how many it takes to elect a primary.
     pub(super) fn votes(&self) -> (usize, usize) {
-        let voters = self.members.iter().filter(|member| member.voter).count();
-        let whole = self.disks.iter().filter(|disk| disk.is_whole() && self.member(disk.id()).voter).count();
+        let voters = self.members.iter().filter(|member| member.votes()).count();
+        let whole =
+            self.disks.iter().filter(|disk| disk.is_whole() && self.member(disk.id()).votes()).count();
         (whole, voters / 2 + 1)
     }
 
     /// Members whose disks were not given.
     pub(super) fn missing(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| !member.found)
+    }
+}
+
+impl Member {
+    pub(super) fn votes(&self) -> bool {
+        self.suffrage == Suffrage::Voter
     }
 }
 
@@ -79,8 +87,8 @@ pub(super) fn judge(
     check_twins(&disks)?;
     let mut notes = Vec::new();
     check_histories(&disks, &mut notes)?;
-    check_members(&disks)?;
-    let members = members(&disks, addresses, &mut notes)?;
+    let newest = newest_configuration(&disks)?;
+    let members = members(newest, &disks, addresses, &mut notes)?;
     note_terms(&disks, &mut notes);
     if let Some(name) = name {
         name.clone_into(&mut terms.name);
@@ -199,51 +207,63 @@ fn check_histories(disks: &[Evidence], notes: &mut Vec<String>) -> Result<(), Fa
     Ok(())
 }
 
-fn check_members(disks: &[Evidence]) -> Result<(), Fault> {
-    let list = |disk: &Evidence| -> BTreeSet<(ReplicaId, bool)> {
-        disk.superblock.members.iter().map(|member| (member.replica, member.voter)).collect()
+/// The configuration of the highest number among those that the disks know to be settled: whoever has a lower one was
+/// away when the members changed. Those of one number are the same, or of two volumes that began alike.
+fn newest_configuration(disks: &[Evidence]) -> Result<&Configuration, Fault> {
+    let of = |disk: &Evidence| disk.superblock.configuration.number;
+    let list = |disk: &Evidence| -> BTreeSet<(ReplicaId, Suffrage)> {
+        disk.superblock.configuration.members.iter().map(|member| (member.replica, member.suffrage)).collect()
     };
     let show = |disk: &Evidence| {
-        let members = disk.superblock.members.iter();
-        let names = members.map(|m| format!("{}{}", m.name, if m.voter { "" } else { " (no voter)" }));
-        format!("a disk of {}", names.collect::<Vec<_>>().join(", "))
+        let members = disk.superblock.configuration.members.iter();
+        let names = members.map(|m| match m.suffrage {
+            Suffrage::Voter => m.name.clone(),
+            Suffrage::Observer | Suffrage::Learner => format!("{} ({})", m.name, m.suffrage.name()),
+        });
+        format!("a disk of {}, configuration {}", names.collect::<Vec<_>>().join(", "), of(disk))
     };
-    if let Some(disk) = disks.iter().find(|disk| list(disk).iter().all(|(id, _)| *id != disk.id())) {
+    let newest = disks.iter().max_by_key(|disk| of(disk)).expect("there is a disk");
+    let configuration = &newest.superblock.configuration;
+    if let Some(disk) = disks.iter().find(|disk| configuration.member(disk.id()).is_none()) {
         return Err(Fault::new(
             Exit::Ambiguous,
-            format!("{} is no member of its own volume", disk.path.display()),
+            format!("{} is not among the volume's members", disk.path.display()),
         )
-        .found(format!("replica {}, {}", disk.id(), show(disk)))
-        .expected("itself among the members")
-        .next("leave it out"));
+        .found(format!("replica {}; {} is {}", disk.id(), newest.path.display(), show(newest)))
+        .expected("disks of members")
+        .next("leave it out; to have it back, add it as a new replica once the volume serves"));
     }
-    if disks.iter().all(|disk| list(disk) == list(&disks[0])) {
-        return Ok(());
+    let same = |disk: &&Evidence| of(disk) == of(newest);
+    if disks.iter().filter(same).all(|disk| list(disk) == list(newest)) {
+        return Ok(configuration);
     }
     Err(Fault::new(Exit::Ambiguous, "the disks do not agree on who the members are")
-        .found(paths(disks.iter().map(|disk| (&*disk.path, show(disk)))))
-        .expected("the same members and voters on every disk")
-        .next(
-            "leave out the disks that were not there when the members changed last; they are rebuilt later",
-        ))
+        .found(paths(disks.iter().filter(same).map(|disk| (&*disk.path, show(disk)))))
+        .expected("the same members and voters on every disk that knows the same configuration")
+        .next("decide which of them is the volume, and leave out the others"))
 }
 
 /// Each replica knows best where it listens itself; of one whose disk is not here, the others must agree.
 fn members(
+    newest: &Configuration,
     disks: &[Evidence],
     addresses: &BTreeMap<String, String>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Member>, Fault> {
     let mut members = Vec::new();
-    for listed in &disks[0].superblock.members {
+    for listed in &newest.members {
         let id = listed.replica;
         let own = disks.iter().find(|disk| disk.id() == id);
+        let found = own.is_some();
         let said_by = |disk: &Evidence| {
-            let entry = disk.superblock.members.iter().find(|member| member.replica == id);
+            let entry = disk.superblock.configuration.member(id);
             entry.map(|member| (member.name.clone(), member.address.clone())).unwrap_or_default()
         };
-        let said: BTreeSet<String> = disks.iter().map(|disk| said_by(disk).1).collect();
-        let (name, mut address) = said_by(own.unwrap_or(&disks[0]));
+        // Whoever was away when the members changed has nothing to say of them.
+        let told = disks.iter().filter(|disk| disk.superblock.configuration.number == newest.number);
+        let said: BTreeSet<String> = told.map(|disk| said_by(disk).1).collect();
+        let own = own.filter(|disk| disk.superblock.configuration.number == newest.number);
+        let (name, mut address) = own.map_or_else(|| (listed.name.clone(), listed.address.clone()), said_by);
         if let Some(given) = addresses.get(&name) {
             address.clone_from(given);
         } else if own.is_none() && said.len() > 1 {
@@ -257,7 +277,7 @@ fn members(
                 "replica {name} listens at {address} by its own disk; others had heard otherwise"
             ));
         }
-        members.push(Member { id, name, address, voter: listed.voter, found: own.is_some() });
+        members.push(Member { id, name, address, suffrage: listed.suffrage, found });
     }
     if let Some((name, _)) = addresses.iter().find(|(name, _)| members.iter().all(|m| m.name != **name)) {
         let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();

@@ -38,7 +38,7 @@ pub(super) fn text(finding: &Finding, written: &[PathBuf]) -> String {
     }
     out += "\nmembers:\n";
     for member in &finding.members {
-        let vote = if member.voter { "voter" } else { "no voter" };
+        let vote = member.suffrage.name();
         let found = if member.found { "" } else { ", its disk is not here" };
         let _ = writeln!(out, "  {:<8} {} at {}, {vote}{found}", member.name, member.id, member.address);
     }
@@ -86,7 +86,7 @@ pub(super) fn json(finding: &Finding, written: &[PathBuf]) -> String {
             "name": member.name,
             "replica": member.id.to_string(),
             "address": member.address,
-            "voter": member.voter,
+            "suffrage": member.suffrage.name(),
             "found": member.found,
         })
     });
@@ -163,8 +163,8 @@ pub(super) fn config(finding: &Finding, disk: &Evidence) -> Result<String, Fault
     let s = &disk.superblock;
     let own = finding.member(disk.id());
     let stem = file_name(finding, disk).trim_end_matches(".toml").to_owned();
-    let first = finding.disks.iter().map(|disk| finding.member(disk.id())).find(|member| member.voter);
-    let first = first.or_else(|| finding.members.iter().find(|member| member.voter)).unwrap_or(own);
+    let first = finding.disks.iter().map(|disk| finding.member(disk.id())).find(|member| member.votes());
+    let first = first.or_else(|| finding.members.iter().find(|member| member.votes())).unwrap_or(own);
     let failover = match finding.terms.failover {
         Failover::Automatic => "automatic",
         Failover::Manual => "manual",
@@ -200,7 +200,7 @@ pub(super) fn config(finding: &Finding, disk: &Evidence) -> Result<String, Fault
             member.id,
             quoted(&member.address)
         );
-        if !member.voter {
+        if !member.votes() {
             out += "voter = false\n";
         }
     }

@@ -6,15 +6,15 @@ use super::*;
 
 const VOLUME: VolumeId = VolumeId([7; 16]);
 
-fn listed(id: u64, voter: bool) -> Listed {
+fn listed(id: u64, suffrage: Suffrage) -> Listed {
     let name = ["a", "b", "c", "d"][usize::try_from(id).unwrap() - 1].to_owned();
-    Listed { replica: ReplicaId(id), address: format!("{name}.example:7001"), name, voter }
+    Listed { replica: ReplicaId(id), address: format!("{name}.example:7001"), name, suffrage }
 }
 
 /// A disk whose log has these reigns (counter, first record), ends at `end` and is settled to `settled`.
 fn disk(id: u64, reigns: &[(u64, u64)], end: u64, settled: u64) -> Evidence {
     let geometry = Geometry { volume_blocks: 100, log_bytes: 4 << 20, unit_bytes: 512, separate_log: false };
-    let members = (1..=3).map(|id| listed(id, true)).collect();
+    let members = (1..=3).map(|id| listed(id, Suffrage::Voter)).collect();
     let mut superblock = Superblock::newborn(VOLUME, ReplicaId(id), geometry, members);
     superblock.terms.name = "vol".into();
     superblock.settled = Lsn(settled);
@@ -101,24 +101,38 @@ fn disks_of_two_volumes_are_refused() {
 #[test]
 fn members_on_which_the_disks_do_not_agree_are_refused() {
     let mut more = disk(1, &[(1, 0)], 60, 40);
-    more.superblock.members.push(listed(4, false));
+    more.superblock.configuration.members.push(listed(4, Suffrage::Learner));
     check_refused(
         vec![more, disk(2, &[(1, 0)], 60, 40)],
-        &["who the members are", "a disk of a, b, c, d (no voter)"],
+        &["who the members are", "a disk of a, b, c, d (learner)"],
     );
     let mut foreign = disk(1, &[(1, 0)], 60, 40);
-    foreign.superblock.members.remove(0);
-    check_refused(vec![foreign], &["/disks/1 is no member of its own volume"]);
+    foreign.superblock.configuration.members.remove(0);
+    check_refused(vec![foreign], &["/disks/1 is not among the volume's members"]);
+}
+
+#[test]
+fn a_disk_that_was_away_when_the_members_changed_has_nothing_to_say_of_them() {
+    let mut newer = disk(1, &[(1, 0)], 60, 40);
+    newer.superblock.configuration.number = 2;
+    newer.superblock.configuration.members.push(listed(4, Suffrage::Voter));
+    newer.superblock.configuration.members[1].address = "moved.example:7001".into();
+    let finding = adopt(vec![newer.clone(), disk(2, &[(1, 0)], 90, 40)]).unwrap();
+    assert_eq!(finding.members.len(), 4);
+    assert_eq!(finding.members[1].address, "moved.example:7001", "what was changed since it was told");
+    assert_eq!(finding.votes(), (2, 3));
+    newer.superblock.configuration.members.remove(1);
+    check_refused(vec![newer, disk(2, &[(1, 0)], 90, 40)], &["/disks/2 is not among the volume's members"]);
 }
 
 #[test]
 fn a_replica_knows_best_where_it_listens_and_of_one_that_is_not_here_the_others_must_agree() {
     let mut moved = disk(1, &[(1, 0)], 60, 40);
-    moved.superblock.members[0].address = "new.example:7001".into();
+    moved.superblock.configuration.members[0].address = "new.example:7001".into();
     let finding = adopt(vec![disk(2, &[(1, 0)], 70, 40), moved.clone()]).unwrap();
     assert_eq!(finding.members[0].address, "new.example:7001");
     assert_eq!(finding.notes.len(), 1, "{:?}", finding.notes);
-    moved.superblock.members[2].address = "elsewhere:7001".into();
+    moved.superblock.configuration.members[2].address = "elsewhere:7001".into();
     let disks = vec![disk(2, &[(1, 0)], 70, 40), moved];
     check_refused(
         disks.clone(),
