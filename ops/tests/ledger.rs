@@ -10,7 +10,7 @@ use std::time::Duration;
 use fake::{Fake, Plant};
 use seawall_ops::load::ledger::Ledger;
 use seawall_ops::load::violation::Kind;
-use seawall_ops::load::{self, Board, Mix, Plan, SECTOR_BYTES};
+use seawall_ops::load::{self, Board, Mix, Plan, SECTOR_BYTES, Witness};
 
 const SECTORS: usize = 2048;
 const REQUESTS: u64 = 4000;
@@ -141,4 +141,59 @@ fn the_command_fails_with_its_own_code_when_the_ledger_is_broken() {
         }
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+/// A load of writes on a server that does this to its clients, and a witness who reads there.
+fn load_with_witness(plant: Plant) -> (Arc<Board>, usize) {
+    let server = Fake::start(SECTORS * SECTOR_BYTES, plant);
+    let mut plan = Plan::new(vec![server.target()]);
+    (plan.mix, plan.sectors_max) = (WRITES, 64);
+    let board = Board::new(Ledger::new(42, SECTORS));
+    let heard = std::thread::scope(|scope| {
+        let load = scope.spawn(|| load::run(&plan, &board));
+        let witness = Witness::begin(&server.target(), &board, 1, plan.patience).unwrap();
+        while witness.testimonies().len() < 60 {
+            std::thread::yield_now();
+        }
+        board.stop();
+        load.join().unwrap();
+        witness.testimonies().len()
+    });
+    (board, heard)
+}
+
+#[test]
+fn a_witness_finds_an_honest_server_honest() {
+    let (board, heard) = load_with_witness(Plant::Nothing);
+    assert!(heard >= 60 && board.violations().is_empty(), "{:?}", board.violations());
+}
+
+#[test]
+fn a_stale_read_is_caught_that_only_a_witness_is_shown() {
+    let (board, _) = load_with_witness(Plant::StaleRead { every: 3 });
+    assert_caught(&board, |v| matches!(v, Kind::WentBack | Kind::Vanished));
+}
+
+#[test]
+fn a_load_that_is_sent_elsewhere_leaves_nothing_unanswered() {
+    let server = Fake::start(SECTORS * SECTOR_BYTES, Plant::Nothing);
+    let plan = Plan::new(vec![server.target(), server.target()]);
+    let board = Board::new(Ledger::new(42, SECTORS));
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| load::run(&plan, &board));
+        for turn in 0..10 {
+            let before = board.tally();
+            board.move_to(turn % 2);
+            let come = |tally: &load::Tally| {
+                tally.connects >= before.connects + 2 && tally.writes >= before.writes + 20
+            };
+            assert!(board.wait(plan.patience, come), "{:?}", board.tally());
+        }
+        board.stop();
+        load.join().unwrap();
+    });
+    assert!(load::check(&plan, &board), "the server can be read");
+    assert_clean(&board);
+    let tally = board.tally();
+    assert_eq!((tally.in_doubt, tally.errors(), tally.disconnects), (0, 0, 0), "{tally:?}");
 }
