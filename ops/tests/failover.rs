@@ -2,9 +2,11 @@
 //! whose ledger knows what was promised, and the replicas find their primary themselves. Each replica lives in a network
 //! namespace of its own (root; without, cuts are left out).
 //!
-//! `SEAWALL_FAILOVERS` says how many rounds of what (`kill=50,pause=20,cut=20,hand-over=20,follower=20,mixed=40`, or one
-//! number for each), `SEAWALL_SEED` in which order they are mixed. What they took is printed as a table, and written to
-//! the file that `SEAWALL_FAILOVER_TABLE` names. `SEAWALL_PROGRAM` names another build than this one's to drill.
+//! Before each blow `seawall whatif` is asked what will come, and after it whether it was right.
+//!
+//! `SEAWALL_FAILOVERS` says how many rounds of what (`kill=50,pause=20,cut=20,hand-over=20,follower=20,majority=5,mixed=40`,
+//! or one number for each), `SEAWALL_SEED` in which order they are mixed. What they took is printed as a table, and
+//! written to the file that `SEAWALL_FAILOVER_TABLE` names. `SEAWALL_PROGRAM` names another build to drill.
 
 #[expect(dead_code, reason = "other drills use the rest")]
 mod cluster;
@@ -16,10 +18,14 @@ mod site;
 
 use std::time::Duration;
 
+use drill::forecast::{Forecast, Outcome};
 use drill::record::{Record, goals, spread, table};
 use drill::stages::{Stages, notices};
 use drill::theatre::Theatre;
 use drill::{Drill, script as draw};
+
+/// What is drilled unless told otherwise.
+const USUAL: &str = "kill=3,pause=3,cut=3,hand-over=3,follower=2,majority=1,mixed=3";
 
 fn asked(name: &str, default: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| default.to_owned())
@@ -28,7 +34,7 @@ fn asked(name: &str, default: &str) -> String {
 #[test]
 fn primaries_come_and_go_and_nothing_that_completed_is_lost() {
     let seed = asked("SEAWALL_SEED", "3").parse().expect("SEAWALL_SEED is a number");
-    let steps = draw(&asked("SEAWALL_FAILOVERS", "3"), seed).unwrap_or_else(|why| panic!("{why}"));
+    let steps = draw(&asked("SEAWALL_FAILOVERS", USUAL), seed).unwrap_or_else(|why| panic!("{why}"));
     let mut theatre = Theatre::open(seed);
     for (number, step) in steps.iter().enumerate() {
         theatre.round(number, *step);
@@ -45,13 +51,14 @@ fn primaries_come_and_go_and_nothing_that_completed_is_lost() {
 
 #[test]
 fn a_script_is_drawn_from_a_seed_and_holds_what_was_asked_for() {
-    let steps = draw("kill=2,cut=3,mixed=40", 7).unwrap();
-    assert_eq!(steps, draw("kill=2,cut=3,mixed=40", 7).unwrap());
-    assert_ne!(steps, draw("kill=2,cut=3,mixed=40", 8).unwrap());
+    let steps = draw("kill=2,cut=3,mixed=60", 7).unwrap();
+    assert_eq!(steps, draw("kill=2,cut=3,mixed=60", 7).unwrap());
+    assert_ne!(steps, draw("kill=2,cut=3,mixed=60", 8).unwrap());
     let drills: Vec<Drill> = steps.iter().map(|step| step.drill).collect();
     assert_eq!(drills[..5], [Drill::Kill, Drill::Kill, Drill::Cut, Drill::Mute, Drill::Deafen]);
     assert!(Drill::ALL.iter().all(|drill| drills[5..].contains(drill)), "{drills:?}");
-    assert_eq!(draw("3", 1).unwrap().len(), 18);
+    assert_eq!(draw("3", 1).unwrap().len(), 21);
+    assert_eq!(draw(USUAL, 1).unwrap().len(), 18);
     for wrong in ["", "many", "kill", "kill=x", "sing=3"] {
         assert!(draw(wrong, 1).is_err(), "{wrong:?}");
     }
@@ -110,4 +117,21 @@ fn a_spread_is_median_and_99th_percentile_and_longest() {
         "{}",
         table(&records)
     );
+}
+
+#[test]
+fn a_forecast_is_right_if_clients_write_as_it_says_under_one_whom_it_names() {
+    let forecast = |writable: bool| {
+        Forecast::read(&format!("{{\"writable\":{writable},\"primary_candidates\":[\"b\",\"c\"]}}"))
+    };
+    for (writable, wrote, primary, right) in [
+        (true, true, Some(1), true),
+        (true, true, Some(0), false),
+        (true, false, None, false),
+        (false, false, None, true),
+        (false, true, Some(2), false),
+    ] {
+        let mismatch = forecast(writable).mismatch(Outcome { wrote, primary });
+        assert_eq!(mismatch.is_none(), right, "{writable} {wrote} {primary:?}: {mismatch:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What is done to the primary of three real replicas, in which order, and what is written down of it.
 
+pub(crate) mod forecast;
 pub(crate) mod record;
 pub(crate) mod stages;
 pub(crate) mod theatre;
@@ -23,10 +24,12 @@ pub(crate) enum Drill {
     HandOver,
     /// SIGKILL of another one than the primary.
     KillFollower,
+    /// The same, and then SIGKILL of the primary: a majority is gone.
+    KillMajority,
 }
 
 impl Drill {
-    pub(crate) const ALL: [Drill; 7] = [
+    pub(crate) const ALL: [Drill; 8] = [
         Drill::Kill,
         Drill::Pause,
         Drill::Cut,
@@ -34,6 +37,7 @@ impl Drill {
         Drill::Deafen,
         Drill::HandOver,
         Drill::KillFollower,
+        Drill::KillMajority,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -45,6 +49,7 @@ impl Drill {
             Drill::Deafen => "primary does not hear",
             Drill::HandOver => "handed over by plan",
             Drill::KillFollower => "another one killed",
+            Drill::KillMajority => "killed, with another one",
         }
     }
 
@@ -55,7 +60,7 @@ impl Drill {
 
     /// Whether another primary comes of it.
     pub(crate) fn moves_the_primary(self) -> bool {
-        self != Drill::KillFollower
+        !matches!(self, Drill::KillFollower | Drill::KillMajority)
     }
 }
 
@@ -71,9 +76,10 @@ pub(crate) struct Step {
     pub(crate) requests: u64,
 }
 
-/// How many rounds of what: `kill=50,pause=20,cut=20,hand-over=20,follower=20,mixed=40`, or one number for each.
+/// How many rounds of what: `kill=50,pause=20,cut=20,hand-over=20,follower=20,majority=5,mixed=40`, or one number for
+/// each.
 pub(crate) fn script(asked: &str, seed: u64) -> Result<Vec<Step>, String> {
-    let names = ["kill", "pause", "cut", "hand-over", "follower", "mixed"];
+    let names = ["kill", "pause", "cut", "hand-over", "follower", "majority", "mixed"];
     let number = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is no number of rounds"));
     let counts: Vec<(&str, usize)> = if asked.contains('=') {
         let part = |part: &str| {
@@ -97,6 +103,7 @@ pub(crate) fn script(asked: &str, seed: u64) -> Result<Vec<Step>, String> {
                 "cut" => [Drill::Cut, Drill::Mute, Drill::Deafen][turn % 3],
                 "hand-over" => Drill::HandOver,
                 "follower" => Drill::KillFollower,
+                "majority" => Drill::KillMajority,
                 _ => Drill::ALL[stream.index(Drill::ALL.len())],
             };
             // Both ways in turn, and by chance where drills are mixed.

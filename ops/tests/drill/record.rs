@@ -59,6 +59,7 @@ pub(crate) fn table(records: &[Record]) -> String {
             }
             let place = match (drill, attached) {
                 (Drill::KillFollower, _) => "the primary",
+                (Drill::KillMajority, _) => "the survivor",
                 (_, false) => "another node",
                 (_, true) => "the same node",
             };

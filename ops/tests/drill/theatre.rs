@@ -13,6 +13,7 @@ use seawall_ops::load::ledger::Ledger;
 use seawall_ops::load::{SECTOR_BYTES, Tally, Witness};
 use seawall_ops::nbd::{self, Target};
 
+use super::forecast::{Forecast, Outcome};
 use super::record::Record;
 use super::stages::{self, Said, Stages};
 use super::{Drill, Step};
@@ -39,6 +40,8 @@ pub(crate) struct Theatre {
     records: Vec<Record>,
     /// Changes of primary that were meant.
     meant: usize,
+    /// What came otherwise than foretold.
+    mismatches: Vec<String>,
 }
 
 impl Theatre {
@@ -55,8 +58,8 @@ impl Theatre {
             plan.answer_patience = ANSWER_PATIENCE;
         });
         load.await_done(500);
-        let (story, records) = (Vec::new(), Vec::new());
-        Theatre { load: Some(load), cluster, network, seed, story, records, meant: 0 }
+        let (story, records, mismatches) = (Vec::new(), Vec::new(), Vec::new());
+        Theatre { load: Some(load), cluster, network, seed, story, records, meant: 0, mismatches }
     }
 
     fn load(&self) -> &Load {
@@ -77,17 +80,29 @@ impl Theatre {
         let (old, epoch) = self.cluster.await_whole();
         let other = (old + 1 + step.other) % NAMES.len();
         let victim = if step.drill == Drill::KillFollower { other } else { old };
-        let place = if step.drill == Drill::KillFollower || step.attached { old } else { other };
+        let place = match step.drill {
+            Drill::KillFollower => old,
+            Drill::KillMajority => NAMES.len() - old - other,
+            _ if step.attached => old,
+            _ => other,
+        };
         self.load().board().move_to(place);
         self.load().await_done(step.requests);
         let witness = self.witness(victim, number);
+        if step.drill == Drill::KillMajority {
+            self.cluster.kill(other);
+            self.await_missed(old, other);
+        }
+        let forecast = Forecast::ask(&self.cluster, old, step.drill, victim);
         let said = self.logs();
         drop(self.load().board().lap());
         let (struck, begin) = (self.strike(step.drill, victim), Instant::now());
         let mut new = old;
-        if step.drill.moves_the_primary() {
+        if step.drill == Drill::KillMajority {
+            self.assert_nobody_serves(place);
+            self.cluster.begin(other);
+        } else if step.drill.moves_the_primary() {
             new = self.cluster.await_successor(old, epoch);
-            self.meant += 1;
             let serves = Instant::now();
             self.load().await_writes(100);
             if step.drill.is_cut() {
@@ -96,6 +111,9 @@ impl Theatre {
         } else {
             self.load().await_writes(500);
         }
+        let wrote = step.drill != Drill::KillMajority;
+        self.compare(number, &forecast, Outcome { wrote, primary: wrote.then_some(new) });
+        self.meant += usize::from(step.drill != Drill::KillFollower);
         let lap = self.load().board().lap();
         self.relieve(step.drill, victim);
         self.cluster.await_whole();
@@ -107,7 +125,11 @@ impl Theatre {
         let record = Record {
             drill: step.drill,
             attached: place == victim,
-            stages: self.stages(&said, struck, old, new, |moment| lap.first_write_after(moment)),
+            stages: if step.drill.moves_the_primary() {
+                self.stages(&said, struck, old, new, |moment| lap.first_write_after(moment))
+            } else {
+                None
+            },
             pause: lap.longest_pause().map_or(Duration::ZERO, |pause| pause.length()),
             longest_request: lap.longest_request,
             whole,
@@ -125,6 +147,38 @@ impl Theatre {
             NAMES[victim],
             whole.as_millis()
         ));
+    }
+
+    fn compare(&mut self, number: usize, forecast: &Forecast, outcome: Outcome) {
+        if let Some(mismatch) = forecast.mismatch(outcome) {
+            self.tell(format!("    not as foretold: {mismatch}"));
+            self.mismatches.push(format!("round {number}: {mismatch}"));
+        }
+    }
+
+    /// Wait until the primary knows that it can't count on that one.
+    fn await_missed(&self, primary: usize, missed: usize) {
+        self.cluster.wait(primary, "a primary that misses one", |report| {
+            report.peers.iter().any(|peer| peer.replica == NAMES[missed] && !peer.counts)
+        });
+    }
+
+    /// The last one of three: it asks for promises again and again, gets too few, and nothing completes.
+    fn assert_nobody_serves(&self, last: usize) {
+        let failed = || self.log(last).iter().filter(|said| said.kind == "campaign-failed").count();
+        let await_failed = |more: usize| {
+            let (wanted, deadline) = (failed() + more, Instant::now() + PATIENCE);
+            while failed() < wanted {
+                assert!(Instant::now() < deadline, "{} does not ask for promises", NAMES[last]);
+                thread::sleep(GLANCE);
+            }
+        };
+        // By then whatever had completed before is told.
+        await_failed(1);
+        let before = self.load().board().tally().done();
+        await_failed(2);
+        assert_eq!(self.load().board().tally().done(), before, "{} served alone", NAMES[last]);
+        assert_eq!(self.cluster.reigning(None), None);
     }
 
     /// Somebody who reads at the node that will be struck, and goes on reading there.
@@ -145,7 +199,7 @@ impl Theatre {
         let network = || self.network.as_ref().expect("rounds without one are left out");
         let struck = SystemTime::now();
         match drill {
-            Drill::Kill | Drill::KillFollower => self.cluster.kill(victim),
+            Drill::Kill | Drill::KillFollower | Drill::KillMajority => self.cluster.kill(victim),
             Drill::Pause => self.cluster.signal(victim, Signal::SIGSTOP),
             Drill::Cut => network().cut(victim),
             Drill::Mute => network().mute(victim),
@@ -171,7 +225,7 @@ impl Theatre {
 
     fn relieve(&mut self, drill: Drill, victim: usize) {
         match drill {
-            Drill::Kill | Drill::KillFollower => self.cluster.begin(victim),
+            Drill::Kill | Drill::KillFollower | Drill::KillMajority => self.cluster.begin(victim),
             Drill::Pause => self.cluster.signal(victim, Signal::SIGCONT),
             Drill::Cut | Drill::Mute | Drill::Deafen => {
                 self.network.as_ref().expect("rounds without one are left out").heal();
@@ -190,9 +244,13 @@ impl Theatre {
         assert_eq!(late, 0, "{}, which was cut off, answered reads after another one served", NAMES[victim]);
     }
 
+    fn log(&self, index: usize) -> Vec<Said> {
+        let path = self.cluster.dir().join(format!("{}.log", NAMES[index]));
+        stages::notices(&fs::read_to_string(path).unwrap())
+    }
+
     fn logs(&self) -> Vec<Vec<Said>> {
-        let log = |name: &&str| fs::read_to_string(self.cluster.dir().join(format!("{name}.log"))).unwrap();
-        NAMES.iter().map(|name| stages::notices(&log(name))).collect()
+        (0..NAMES.len()).map(|index| self.log(index)).collect()
     }
 
     fn stages(
@@ -216,6 +274,10 @@ impl Theatre {
             self.logs().iter().map(|log| log.iter().filter(|said| said.kind == "serving").count()).sum();
         let more = served.saturating_sub(self.meant + 1);
         self.tell(format!("{} changes of primary were meant, {more} more came about", self.meant));
+        let (rounds, wrong) = (self.records.len(), self.mismatches.len());
+        self.tell(format!("{} of {rounds} outcomes were as foretold", rounds - wrong));
+        let list = self.mismatches.join("\n");
+        assert!(wrong * 100 <= rounds, "{wrong} of {rounds} outcomes were not as foretold:\n{list}");
         let tally = self.load.take().expect("it runs until the end").end();
         let (primary, _) = self.cluster.await_whole();
         self.cluster.assert_equal(primary);
