@@ -8,6 +8,7 @@
 mod cluster;
 mod doors;
 mod mount;
+mod postgres;
 mod site;
 
 use std::fs;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Cluster, PATIENCE};
 use mount::Mount;
+use postgres::Postgres;
 use seawall_ops::admin::{self, Ask};
 use site::{NAMES, Shape, text};
 
@@ -26,6 +28,7 @@ const HERE: usize = 1;
 const ELSEWHERE: usize = 2;
 /// How SQLite keeps its journal.
 const MODES: [&str; 2] = ["wal", "rollback"];
+const POSTGRES: &str = "postgres";
 const PYTHON: &str = "/usr/bin/python3";
 
 fn script() -> PathBuf {
@@ -107,7 +110,7 @@ fn kill_primary(cluster: &mut Cluster, works: &mut [Work]) {
     let served = killed.elapsed().as_millis();
     works.iter_mut().for_each(|work| work.await_committed(1));
     println!(
-        "{} killed: {} serves after {served} ms, both databases commit after {} ms",
+        "{} killed: {} serves after {served} ms, all databases commit after {} ms",
         NAMES[primary],
         NAMES[next],
         killed.elapsed().as_millis()
@@ -190,6 +193,26 @@ fn databases_outlive_the_node_that_they_are_attached_to() {
     cluster.assert_equal(primary);
 }
 
+/// A database of each kind at work: SQLite in that directory, and that server if there is one.
+fn begin_all(cluster: &Cluster, place: &Path, server: Option<&Postgres>, ledgers: &str) -> Vec<Work> {
+    let places = MODES.map(|mode| (mode, place)).into_iter();
+    let places = places.chain(server.map(|server| (POSTGRES, server.sockets())));
+    let begin = |(kind, place): (&'static str, &Path)| {
+        Work::begin(kind, place, cluster.dir().join(format!("{kind}{ledgers}.ledger")))
+    };
+    let mut works: Vec<Work> = places.map(begin).collect();
+    works.iter_mut().for_each(|work| work.await_committed(30));
+    works
+}
+
+/// What [`begin_all`] began holds what it was told.
+fn check_all(cluster: &Cluster, place: &Path, server: Option<&Postgres>, ledgers: &str) {
+    let places = MODES.map(|mode| (mode, place)).into_iter();
+    for (kind, place) in places.chain(server.map(|server| (POSTGRES, server.sockets()))) {
+        check(kind, place, &cluster.dir().join(format!("{kind}{ledgers}.ledger")));
+    }
+}
+
 #[test]
 fn databases_on_a_mounted_volume_outlive_one_primary_after_the_other() {
     if !mount::is_possible() || !Path::new(PYTHON).exists() {
@@ -203,17 +226,17 @@ fn databases_on_a_mounted_volume_outlive_one_primary_after_the_other() {
             fs::write(config, text.replace("\"manual\"", "\"automatic\"")).unwrap();
         }
     });
-    let ledger = |cluster: &Cluster, name: &str| cluster.dir().join(format!("{name}.ledger"));
     let disk = Mount::attach(&cluster.uri(HERE));
     disk.make_file_system();
     disk.mount();
-    let begin = |mode| Work::begin(mode, &disk.place(), ledger(&cluster, mode));
-    let mut works: Vec<Work> = MODES.into_iter().map(begin).collect();
-    works.iter_mut().for_each(|work| work.await_committed(30));
+    let server = Postgres::make(&disk.place());
+    let served = server.is_some();
+    let mut works = begin_all(&cluster, &disk.place(), server.as_ref(), "");
     for _ in 0..kills {
         kill_primary(&mut cluster, &mut works);
     }
     works.iter_mut().for_each(|work| assert_eq!(work.end(), "", "{}", work.mode));
+    server.into_iter().for_each(Postgres::stop);
     assert_eq!(disk.complaints(), None);
     disk.unmount();
     disk.assert_clean();
@@ -223,27 +246,25 @@ fn databases_on_a_mounted_volume_outlive_one_primary_after_the_other() {
     let mut disk = Mount::attach(&cluster.uri(ELSEWHERE));
     disk.assert_clean();
     disk.mount();
-    for mode in MODES {
-        check(mode, &disk.place(), &ledger(&cluster, mode));
-    }
+    let server = served.then(|| Postgres::start(&disk.place()));
+    check_all(&cluster, &disk.place(), server.as_ref(), "");
     // The client's machine dies as well.
     let again = disk.place().join("again");
     fs::create_dir(&again).unwrap();
-    let begin = |mode| Work::begin(mode, &again, ledger(&cluster, &format!("{mode}-again")));
-    let mut works: Vec<Work> = MODES.into_iter().map(begin).collect();
-    works.iter_mut().for_each(|work| work.await_committed(30));
+    let mut works = begin_all(&cluster, &again, server.as_ref(), "-again");
     disk.lose_power();
     // Their disk is gone: they end, one way or the other.
     works.iter_mut().for_each(|work| drop(work.end()));
     drop(works);
+    drop(server);
     drop(disk);
     let disk = Mount::attach(&cluster.uri(HERE));
     disk.recover();
     disk.mount();
-    for mode in MODES {
-        check(mode, &disk.place().join("again"), &ledger(&cluster, &format!("{mode}-again")));
-        check(mode, &disk.place(), &ledger(&cluster, mode));
-    }
+    let server = served.then(|| Postgres::start(&disk.place()));
+    check_all(&cluster, &disk.place().join("again"), server.as_ref(), "-again");
+    check_all(&cluster, &disk.place(), None, "");
+    server.into_iter().for_each(Postgres::stop);
     disk.unmount();
     disk.assert_clean();
     drop(disk);
