@@ -1,5 +1,6 @@
 //! One client's connection: its socket, its memory, and the machine that speaks its protocol.
 
+mod ending;
 mod inlet;
 mod outlet;
 
@@ -17,6 +18,7 @@ use crate::net;
 use crate::pool::Purpose;
 use crate::ring::op::{Completion, Descriptor, Op};
 use crate::ring::pieces::Pieces;
+pub(crate) use ending::Mark;
 use inlet::Inlet;
 use outlet::Outlet;
 
@@ -30,6 +32,17 @@ pub(crate) struct Wishes {
     pub(crate) requests: VecDeque<(ExportId, RequestId, LetIn, Request)>,
     /// Who wants to use which export.
     pub(crate) attachments: Vec<(u32, ExportId)>,
+}
+
+/// What is known of a client's hanging up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    /// Nothing.
+    Open,
+    /// It sends nothing more. Whether it takes its leave is seen when the receive under way is over.
+    Ending,
+    /// It took its leave: what came is done and answered as ever.
+    Left,
 }
 
 /// How far the end has come.
@@ -58,11 +71,19 @@ pub(crate) struct Client {
     todo: VecDeque<Action>,
     /// The newest attachment that the replica knew when this connection was let in.
     knows: LetIn,
+    /// Tells it from others that had its slot before.
+    number: u64,
+    hearing: Hearing,
+    /// Whether the ring tells when it hangs up.
+    watched: bool,
+    /// Memory that was granted while it was not known whether anybody wants it.
+    granted: Vec<(TaskId, Vec<Buf>)>,
 }
 
 impl Client {
     pub(crate) fn open(
         slot: u32,
+        number: u64,
         socket: Descriptor,
         catalog: Arc<Catalog>,
         limits: Limits,
@@ -80,6 +101,10 @@ impl Client {
             zeroed: Vec::new(),
             todo: out.list.into(),
             knows: LetIn::default(),
+            number,
+            hearing: Hearing::Open,
+            watched: false,
+            granted: Vec::new(),
         }
     }
 
@@ -95,7 +120,7 @@ impl Client {
 
     /// Whether it is over and nothing of it is anywhere.
     pub(crate) fn is_over(&self) -> bool {
-        let in_flight = self.inlet.is_receiving() || self.outlet.is_sending();
+        let in_flight = self.inlet.is_receiving() || self.outlet.is_sending() || self.watched;
         self.end == End::Gone && !in_flight && self.connection.is_idle()
     }
 
@@ -165,6 +190,13 @@ impl Client {
         gear: &mut Gear,
         wishes: &mut Wishes,
     ) {
+        match self.hearing {
+            Hearing::Ending => self.granted.push((task, bufs)),
+            Hearing::Open | Hearing::Left => self.grant(task, bufs, now, gear, wishes),
+        }
+    }
+
+    fn grant(&mut self, task: TaskId, bufs: Vec<Buf>, now: Instant, gear: &mut Gear, wishes: &mut Wishes) {
         let zero = self.zeroed.iter().position(|of| *of == task).map(|at| self.zeroed.swap_remove(at));
         if zero.is_some() {
             for buf in &bufs {
@@ -217,7 +249,11 @@ impl Client {
         }
         match moved {
             0 => self.tell(gear, wishes, now, |c, out| c.on_eof(out)),
+            _ if self.hearing == Hearing::Ending && self.minds_hang_ups() => self.judge(now, gear, wishes),
             _ => self.go_on(gear, wishes, now),
+        }
+        for (task, bufs) in std::mem::take(&mut self.granted) {
+            self.grant(task, bufs, now, gear, wishes);
         }
     }
 
@@ -286,7 +322,10 @@ impl Client {
                 let id = RequestId(u64::from(self.slot) << 32 | u64::from(part.0));
                 wishes.requests.push_back((export, id, self.knows, request));
             }
-            Action::Attach { export } => wishes.attachments.push((self.slot, export)),
+            Action::Attach { export } => {
+                wishes.attachments.push((self.slot, export));
+                self.watch(gear);
+            }
             Action::CloseAfterSends => {
                 if self.end == End::Open {
                     self.end = End::Leaving;

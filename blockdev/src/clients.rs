@@ -6,12 +6,13 @@ use std::sync::Arc;
 use seawall_engine::io::{Buf, Done, LetIn, Refusal, RequestId};
 use seawall_sender::time::Instant;
 
-use crate::client::{Client, Wishes};
+use crate::client::{Client, Mark, Wishes};
 use crate::counters::{count, set};
 use crate::export::nbd::Attachment;
 use crate::export::{Catalog, ExportId, Limits, PartId, TaskId};
 use crate::gear::{Gear, Token};
 use crate::ring::op::{Completion, Descriptor};
+use crate::ring::socket;
 
 /// All clients of a driver.
 pub(crate) struct Clients {
@@ -20,6 +21,8 @@ pub(crate) struct Clients {
     catalog: Arc<Catalog>,
     limits: Limits,
     connections_max: usize,
+    /// How many ever came.
+    numbers: u64,
     /// Those that something happened to.
     touched: Vec<u32>,
     /// No client has a deadline before this one.
@@ -35,6 +38,7 @@ impl Clients {
             catalog: Arc::new(catalog),
             limits,
             connections_max,
+            numbers: 0,
             touched: Vec::new(),
             deadline: None,
             wishes: Wishes::default(),
@@ -52,8 +56,9 @@ impl Clients {
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 clients")
         });
-        let mut client =
-            Client::open(slot, Descriptor::new(socket), Arc::clone(&self.catalog), self.limits, now);
+        self.numbers += 1;
+        let (socket, catalog) = (Descriptor::new(socket), Arc::clone(&self.catalog));
+        let mut client = Client::open(slot, self.numbers, socket, catalog, self.limits, now);
         client.go_on(gear, &mut self.wishes, now);
         self.slots[slot as usize] = Some(client);
         self.touched.push(slot);
@@ -77,6 +82,40 @@ impl Clients {
         gear: &mut Gear,
     ) {
         self.with(slot, |client, wishes| client.on_sent(completion, now, gear, wishes));
+    }
+
+    pub(crate) fn on_watched(
+        &mut self,
+        slot: u32,
+        completion: &Completion<Token>,
+        now: Instant,
+        gear: &mut Gear,
+    ) {
+        self.with(slot, |client, wishes| client.on_watched(completion, now, gear, wishes));
+    }
+
+    /// Before anything is looked at that came: whoever had hung up by now is done with. Its watch may tell only after
+    /// what its client sent later, over another connection.
+    pub(crate) fn look_around(&mut self, now: Instant, gear: &mut Gear) {
+        let received = gear.ring.over().filter_map(|token| {
+            if let Token::ClientReceive { client } = token { Some(*client) } else { None }
+        });
+        let mut heard: Vec<u32> = received.collect();
+        if heard.is_empty() || self.len() < 2 {
+            return;
+        }
+        heard.sort_unstable();
+        let slots = (0..).zip(&self.slots).filter_map(|(slot, client)| Some((slot, client.as_ref()?)));
+        let (asked, sockets): (Vec<u32>, Vec<&Descriptor>) = slots
+            .filter(|(slot, client)| client.lags(heard.binary_search(slot).is_ok()))
+            .map(|(slot, client)| (slot, client.socket()))
+            .unzip();
+        let told = socket::hung_up(sockets.into_iter().map(|socket| &**socket));
+        for (slot, how) in asked.into_iter().zip(told) {
+            if let Some(how) = how {
+                self.with(slot, |client, wishes| client.on_hung_up(how, now, gear, wishes));
+            }
+        }
     }
 
     pub(crate) fn on_payload_granted(&mut self, slot: u32, bufs: Vec<Buf>, now: Instant, gear: &mut Gear) {
@@ -138,6 +177,21 @@ impl Clients {
     /// use the export, or a write that its client gave up could land after what the client writes next.
     pub(crate) fn is_haunted(&self, export: ExportId) -> bool {
         self.slots.iter().flatten().any(|client| client.is_haunting() && client.export() == Some(export))
+    }
+
+    /// What had come by now over the connections that use an export.
+    pub(crate) fn marks(&self, export: ExportId) -> Vec<Mark> {
+        let using = self.slots.iter().flatten().filter(|client| client.export() == Some(export));
+        using.map(Client::mark).collect()
+    }
+
+    /// Whether the core was given all of that, as far as it was whole and nobody gave it up.
+    pub(crate) fn are_past(&self, marks: &mut Vec<Mark>) -> bool {
+        marks.retain_mut(|mark| {
+            let client = self.slots[mark.slot() as usize].as_ref();
+            client.is_some_and(|client| !client.is_past(mark))
+        });
+        marks.is_empty()
     }
 
     /// Sends what there is to send, and frees those that are over.

@@ -16,6 +16,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use seawall_engine::io::{Input, Outbox};
 use seawall_sender::time::Instant;
 
+use crate::client::Mark;
 use crate::clients::Clients;
 use crate::clock;
 use crate::counters::Counters;
@@ -121,6 +122,14 @@ struct Door {
     retry: Option<Instant>,
 }
 
+/// A client that waits to attach.
+struct Attaching {
+    client: u32,
+    export: ExportId,
+    /// What came before it, over other connections, and is not with the core.
+    before: Vec<Mark>,
+}
+
 /// Everything that the driver's thread has.
 struct Loop {
     handle: Handle,
@@ -135,7 +144,7 @@ struct Loop {
     inputs: Inputs,
     outbox: Outbox,
     /// Clients that wait to attach.
-    attaching: Vec<(u32, ExportId)>,
+    attaching: Vec<Attaching>,
     peer_doors: Vec<Door>,
     client_doors: Vec<Door>,
     /// Since when it stops.

@@ -30,6 +30,8 @@ pub(crate) enum Token {
     ClientReceive { client: u32 },
     /// Bytes leave to a client.
     ClientSend { client: u32 },
+    /// A client hung up.
+    ClientWatch { client: u32 },
 }
 
 /// Names one who waits for room in the pool.

@@ -28,13 +28,15 @@ pub(super) struct Inlet {
     /// The range of it that was received and not yet looked at.
     from: usize,
     to: usize,
+    /// Bytes received, over its life.
+    received: u64,
     receiving: bool,
     course: Course,
 }
 
 impl Inlet {
     pub(super) fn new() -> Inlet {
-        Inlet { memory: Vec::new(), from: 0, to: 0, receiving: false, course: Course::None }
+        Inlet { memory: Vec::new(), from: 0, to: 0, received: 0, receiving: false, course: Course::None }
     }
 
     /// Whether a receive is under way.
@@ -50,6 +52,27 @@ impl Inlet {
     /// Whether bytes can be received now: what came before was looked at, and there is room for what comes.
     pub(super) fn is_ready(&self) -> bool {
         !self.receiving && self.from == self.to && !matches!(self.course, Course::Waiting(_))
+    }
+
+    /// Bytes of the payload under way that did not come yet.
+    pub(super) fn lacking(&self) -> usize {
+        let all =
+            |stretches: &[Stretch]| stretches.iter().map(|stretch| stretch.bytes as usize).sum::<usize>();
+        match &self.course {
+            Course::None => 0,
+            Course::Waiting(stretches) => all(stretches),
+            Course::Filling { stretches, filled, .. } => all(stretches) - filled,
+        }
+    }
+
+    /// Bytes received over its life.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Those of them that were looked at, or are part of a payload under way.
+    pub(super) fn seen(&self) -> u64 {
+        self.received - self.bytes().len() as u64
     }
 
     /// What came and is not part of a payload.
@@ -97,6 +120,7 @@ impl Inlet {
     /// A receive brought `moved` bytes. Whether some of them went to the payload.
     pub(super) fn on_received(&mut self, op: Op, moved: usize) -> bool {
         self.receiving = false;
+        self.received += moved as u64;
         let mut into = op.into_pieces();
         let Some(Piece::Bytes { bytes, .. }) = into.pop_last() else {
             unreachable!("the staging memory is the last piece of every receive")
@@ -128,8 +152,8 @@ impl Inlet {
 
     /// The payload, when all of it is there.
     pub(super) fn take_whole(&mut self, gear: &Gear) -> Option<Vec<Payload>> {
-        let Course::Filling { stretches, bufs, filled } = &self.course else { return None };
-        if *filled < stretches.iter().map(|stretch| stretch.bytes as usize).sum() {
+        let Course::Filling { bufs, .. } = &self.course else { return None };
+        if self.lacking() > 0 {
             return None;
         }
         let sum = |buf: &Buf| checksum::of_blocks(gear.pool.arena(), gear.pool.span(*buf));

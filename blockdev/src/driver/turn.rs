@@ -11,7 +11,7 @@ use seawall_engine::notice::Notice;
 use seawall_sender::time::Instant;
 use seawall_wal::names::BLOCK_BYTES;
 
-use super::{Door, Loop, STOP_PATIENCE};
+use super::{Attaching, Door, Loop, STOP_PATIENCE};
 use crate::clock;
 use crate::counters::{add, count, raise, set};
 use crate::disk::{Finished, buffers};
@@ -41,6 +41,7 @@ impl Loop {
             self.gear.ring.turn(patience)?;
             let woke = clock::now();
             let mut any = false;
+            self.clients.look_around(woke, &mut self.gear);
             while let Some(completion) = self.gear.ring.take() {
                 any = true;
                 self.on_completion(completion, woke);
@@ -111,6 +112,7 @@ impl Loop {
             Token::LinkSend { link } => links.on_sent(link, completion, gear, inputs),
             Token::ClientReceive { client } => clients.on_received(client, completion, now, gear),
             Token::ClientSend { client } => clients.on_sent(client, completion, now, gear),
+            Token::ClientWatch { client } => clients.on_watched(client, &completion, now, gear),
             Token::PeerAccept { listener } => {
                 let door = &mut self.peer_doors[listener as usize];
                 if let Some(socket) = admit(door, completion, now, self.stopping.is_some(), gear) {
@@ -236,20 +238,22 @@ impl Loop {
     fn attach(&mut self) -> bool {
         for (client, export) in std::mem::take(&mut self.clients.wishes.attachments) {
             // A slot asks once at a time: who had it before does not wait any more.
-            self.attaching.retain(|(other, _)| *other != client);
-            self.attaching.push((client, export));
+            self.attaching.retain(|other| other.client != client);
+            let before = self.clients.marks(export);
+            self.attaching.push(Attaching { client, export, before });
         }
         let mut answered = false;
-        for (client, export) in std::mem::take(&mut self.attaching) {
+        for mut waiting in std::mem::take(&mut self.attaching) {
+            let Attaching { client, export, .. } = waiting;
             let attachment = if self.stopping.is_some() {
                 Some(crate::export::nbd::Attachment::ShuttingDown)
-            } else if self.clients.is_haunted(export) {
+            } else if !self.clients.are_past(&mut waiting.before) || self.clients.is_haunted(export) {
                 None
             } else {
                 self.volumes[export.0 as usize].attachment()
             };
             match attachment {
-                None => self.attaching.push((client, export)),
+                None => self.attaching.push(waiting),
                 Some(attachment) => {
                     answered = true;
                     let knows = self.volumes[export.0 as usize].replica.attachment();
@@ -372,7 +376,7 @@ fn admit(
             gear.ring.push(completion.token, completion.op);
             Some(socket)
         }
-        Ok(Outcome::Moved(_)) | Err(_) => {
+        Ok(Outcome::Moved(_) | Outcome::HungUp(_)) | Err(_) => {
             door.retry = Some(now.after(DOOR_PATIENCE)).filter(|_| !stopping);
             None
         }

@@ -162,6 +162,12 @@ impl<T> Client<T> {
         self.tasks.len() == 0
     }
 
+    /// Changes that wait for memory of our own. What else is not sequenced waits for its payload.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        let waits = |task: &&Task<T>| task.parts_left == 0 && matches!(task.work, Work::WriteZeroes { .. });
+        self.tasks.iter().filter(waits).map(|task| &task.tag)
+    }
+
     /// Begin a task. Comes back at once if there is nothing to do (an empty span, a trim of no whole block).
     pub fn begin(&mut self, work: Work, tag: T, out: &mut Actions) -> Result<TaskId, Ended<T>> {
         assert!(!self.abandoned, "a client that is gone wants nothing");

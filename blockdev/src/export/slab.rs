@@ -42,6 +42,10 @@ impl<T> Slab<T> {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.places.iter().flatten()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

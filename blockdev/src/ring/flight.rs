@@ -10,6 +10,7 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use super::arena::{Access, Arena};
 use super::fixed::FixedBuffers;
 use super::op::Op;
+use super::socket;
 
 /// An operation between its submission and its completion.
 pub(super) struct Flight<T> {
@@ -53,7 +54,8 @@ impl<T> Flight<T> {
             | Op::Punch { .. }
             | Op::Accept { .. }
             | Op::Connect { .. }
-            | Op::Await { .. } => {}
+            | Op::Await { .. }
+            | Op::Watch { .. } => {}
         }
         let vectors = u32::try_from(self.vectors.len()).expect("at most 1024 vectors");
         match &self.op {
@@ -134,6 +136,10 @@ impl<T> Flight<T> {
             Op::Await { event } => {
                 let counter = self.counter.insert(Box::default());
                 opcode::Read::new(types::Fd(event.as_raw_fd()), counter.as_mut_ptr(), 8).build()
+            }
+            Op::Watch { socket } => {
+                opcode::PollAdd::new(types::Fd(socket.as_raw_fd()), socket::EVENTS.cast_unsigned().into())
+                    .build()
             }
         }
     }

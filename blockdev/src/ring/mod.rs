@@ -23,6 +23,7 @@ mod flight;
 pub mod op;
 pub mod pages;
 pub mod pieces;
+pub mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use arena::Arena;
 use fixed::FixedBuffers;
 use flight::Flight;
 use op::{Completion, Errno, Op, Outcome};
+use socket::HangUp;
 
 /// How often an operation that the kernel asks to repeat is repeated before the error is passed on.
 const TRIES_MAX: u32 = 1000;
@@ -272,6 +274,14 @@ impl<T> Ring<T> {
         }
     }
 
+    /// The names of the operations that are over, as far as that is known: what [`Ring::take`] gives next.
+    pub fn over(&self) -> impl Iterator<Item = &T> {
+        self.ready
+            .iter()
+            .filter_map(|(index, _)| self.flights[*index as usize].as_ref())
+            .map(|flight| &flight.token)
+    }
+
     /// The next operation that is over.
     pub fn take(&mut self) -> Option<Completion<T>> {
         loop {
@@ -311,6 +321,7 @@ fn outcome(op: &Op, result: i32) -> Result<Outcome, Errno> {
         (_, Err(_)) => Err(Errno(-result)),
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         (Op::Accept { .. }, Ok(_)) => Ok(Outcome::Accepted(unsafe { OwnedFd::from_raw_fd(result) })),
+        (Op::Watch { .. }, Ok(_)) => Ok(Outcome::HungUp(HangUp::of(result))),
         (_, Ok(moved)) => Ok(Outcome::Moved(moved)),
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::arena::Access;
 use super::pieces::Pieces;
+use super::socket::HangUp;
 
 /// An open file, device or socket. Operations in flight keep it open.
 pub type Descriptor = Rc<OwnedFd>;
@@ -78,6 +79,11 @@ pub enum Op {
         /// The event counter.
         event: Descriptor,
     },
+    /// Wait until the other end of a connection hangs up. Sees that also behind bytes that nobody reads.
+    Watch {
+        /// The connection.
+        socket: Descriptor,
+    },
 }
 
 impl Op {
@@ -90,7 +96,8 @@ impl Op {
             | Op::Punch { .. }
             | Op::Accept { .. }
             | Op::Connect { .. }
-            | Op::Await { .. } => None,
+            | Op::Await { .. }
+            | Op::Watch { .. } => None,
         }
     }
 
@@ -104,7 +111,8 @@ impl Op {
             | Op::Punch { .. }
             | Op::Accept { .. }
             | Op::Connect { .. }
-            | Op::Await { .. } => Pieces::new(),
+            | Op::Await { .. }
+            | Op::Watch { .. } => Pieces::new(),
         }
     }
 }
@@ -116,6 +124,8 @@ pub enum Outcome {
     Moved(usize),
     /// A connection was accepted.
     Accepted(OwnedFd),
+    /// The other end hung up.
+    HungUp(HangUp),
 }
 
 /// The operating system's number of an error.
@@ -134,11 +144,11 @@ pub struct Completion<T> {
 }
 
 impl<T> Completion<T> {
-    /// How many bytes were moved; an accepted connection counts as none.
+    /// How many bytes were moved; what moves none counts as none.
     pub fn moved(&self) -> Result<usize, Errno> {
         match &self.outcome {
             Ok(Outcome::Moved(bytes)) => Ok(*bytes),
-            Ok(Outcome::Accepted(_)) => Ok(0),
+            Ok(Outcome::Accepted(_) | Outcome::HungUp(_)) => Ok(0),
             Err(errno) => Err(*errno),
         }
     }

@@ -10,6 +10,7 @@ use super::arena::Span;
 use super::op::Descriptor;
 use super::pages::Pages;
 use super::pieces::{Piece, Pieces};
+use super::socket::{HangUp, hung_up};
 use super::*;
 
 const TINY: RingSettings = RingSettings { entries: 4, fixed_buffers: true };
@@ -237,4 +238,41 @@ fn a_connect_that_nobody_answers_ends_when_it_is_cancelled_and_a_late_cancel_hit
     ring.turn(None).unwrap();
     assert_eq!(received(ring.take().unwrap()), (99, b"x".to_vec()));
     drop(fill);
+}
+
+#[test]
+fn a_watch_sees_a_hang_up_behind_bytes_that_nobody_reads_and_ends_with_its_socket() {
+    let mut ring = ring::<usize>(TINY);
+    let mut sockets = pairs(3);
+    for (index, (ours, theirs)) in sockets.iter_mut().enumerate() {
+        theirs.write_all(b"unread").unwrap();
+        ring.push(index, Op::Watch { socket: Rc::clone(ours) });
+    }
+    ring.turn(Some(Duration::ZERO)).unwrap();
+    assert!(ring.over().next().is_none(), "bytes are no hang-up");
+    let ends: Vec<(Descriptor, UnixStream)> = std::mem::take(&mut sockets);
+    let mut theirs = Vec::new();
+    let mut ours = Vec::new();
+    for (one, other) in ends {
+        ours.push(one);
+        theirs.push(Some(other));
+    }
+    assert_eq!(hung_up(ours.iter().map(|socket| &**socket)), [None; 3]);
+    theirs[0].as_ref().unwrap().shutdown(std::net::Shutdown::Write).unwrap();
+    theirs[1] = None;
+    assert_eq!(hung_up(ours.iter().map(|socket| &**socket)), [Some(HangUp::Half), Some(HangUp::Whole), None]);
+    let mut told = [None; 3];
+    while told[0].is_none() || told[1].is_none() {
+        ring.turn(Some(Duration::from_secs(5))).unwrap();
+        while let Some(completion) = ring.take() {
+            let Ok(Outcome::HungUp(how)) = completion.outcome else { panic!("{completion:?}") };
+            told[completion.token] = Some(how);
+        }
+    }
+    assert_eq!(told, [Some(HangUp::Half), Some(HangUp::Whole), None]);
+    assert_eq!((socket::unread(&ours[0]), socket::peek(&ours[0])), (6, b"unread".to_vec()));
+    crate::net::shut(&ours[2]);
+    ring.turn(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(ring.take().map(|completion| completion.token), Some(2), "our own end ends it");
+    assert_eq!(ring.in_flight(), 0);
 }

@@ -3,9 +3,9 @@
 use seawall_blockdev::export::{Action, Limits};
 use seawall_engine::io::Refusal;
 
-use crate::requests::{DISC, FLUSH, READ, TRIM, WRITE};
+use crate::requests::{DISC, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};
 use crate::rig::{BLOCK, Rig, serving};
-use crate::wire::{request, simple_reply};
+use crate::wire::{request, simple_reply, u32_at};
 
 fn rig() -> Rig {
     serving(16384, Limits::DEFAULT, false)
@@ -203,4 +203,57 @@ fn a_planned_end_drops_the_payload_under_way_and_answers_the_rest() {
     let mut early = Rig::new(16, Limits::DEFAULT);
     early.event(|connection, _, out| connection.on_shutdown(out));
     assert!(early.closing);
+}
+
+#[test]
+fn who_hangs_up_takes_its_leave_only_by_a_disconnect_at_a_place_for_requests() {
+    let disc = request(DISC, 0, 0).encode();
+    let flush = request(FLUSH, 0, 0).encode();
+    let write = request(WRITE, 0, 512).with(&[1; 512]);
+    // A payload that looks like a request, and one that is not whole.
+    let sly = request(WRITE, 0, 512).with(&[&[1; 512 - 28], &disc[..]].concat());
+    let broken = [&request(WRITE, 0, 1024).with(&[1; 512])[..], &disc[..]].concat();
+    for (rest, leaves) in [
+        (Vec::new(), false),
+        (disc.clone(), true),
+        ([&flush[..], &write, &disc].concat(), true),
+        ([&flush[..], &write].concat(), false),
+        (sly, false),
+        (broken, false),
+        (disc[..27].to_vec(), false),
+        ([&b"noise"[..], &disc].concat(), false),
+    ] {
+        let mut rig = rig();
+        assert_eq!(rig.connection.is_left(0, &rest), leaves, "{rest:?}");
+        // Wherever the part that is looked at ends.
+        rig.holds.core = true;
+        for cut in [1, 20, 28, 40].into_iter().filter(|cut| *cut < rest.len()) {
+            rig.finish();
+            rig = serving(16384, Limits::DEFAULT, false);
+            rig.holds.payload = true;
+            rig.feed(&rest[..cut]);
+            let pending = rig.inbox.clone();
+            let first = if rest.len() < 28 { 0 } else { u32_at(&rest, 24) as usize };
+            let payload = if rig.connection.wants_bytes() { 0 } else { first };
+            let whole = [&pending[..], &rest[cut..]].concat();
+            if rig.connection.minds_hang_ups() {
+                assert_eq!(rig.connection.is_left(payload, &whole), leaves, "cut at {cut}");
+            }
+        }
+        rig.finish();
+    }
+}
+
+#[test]
+fn a_change_that_waits_for_memory_is_known_by_its_place_among_the_requests() {
+    let mut rig = rig();
+    (rig.holds.buffers, rig.holds.core) = (true, true);
+    rig.feed(&[request(FLUSH, 0, 0).encode(), request(READ, 512, 512).encode()].concat());
+    rig.feed(&request(WRITE_ZEROES, 512, 512).encode());
+    assert_eq!(rig.connection.requests(), 3);
+    assert!(!rig.connection.has_waiting(2) && rig.connection.has_waiting(3) && !rig.connection.is_full());
+    rig.holds.buffers = false;
+    rig.pump();
+    assert!(!rig.connection.has_waiting(3), "it is sequenced");
+    rig.finish();
 }

@@ -88,6 +88,7 @@ impl<'a> Connection<'a> {
                     let before = self.board.lock().tally.done();
                     if !self.converse(&stream, export, moves) {
                         self.board.lock().tally.disconnects += 1;
+                        self.board.changed.notify_all();
                         self.board.turn_from(turn);
                     }
                     if self.board.lock().tally.done() > before {

@@ -26,6 +26,8 @@ pub enum Attachment {
         /// Who serves it, in words for the client's user.
         primary: Option<String>,
     },
+    /// Nobody could say in time: there is no primary, or what came before over other connections is not sequenced.
+    NotYet,
     /// As many connections as are allowed use it already.
     TooMany,
     /// The process is about to end.
@@ -46,6 +48,8 @@ pub struct Connection {
     gather: Gather,
     client: Client<Tag>,
     outlet: Outlet,
+    /// Requests that came, over its life.
+    requests: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +94,8 @@ struct Reproof {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Tag {
     cookie: u64,
+    /// How many requests came before it.
+    number: u64,
     /// The flag DF: one chunk.
     whole: bool,
 }
@@ -110,6 +116,7 @@ impl Connection {
             gather: Gather::default(),
             client: Client::new(),
             outlet: Outlet::new(limits),
+            requests: 0,
         };
         connection.say(now, greeting, out);
         connection
@@ -148,6 +155,62 @@ impl Connection {
         }
     }
 
+    /// Whether it matters that the client hangs up before that is read: it waits, or wants something. Who chooses an
+    /// export is read on, and who took its leave waits for answers.
+    #[must_use]
+    pub fn minds_hang_ups(&self) -> bool {
+        match self.phase {
+            Phase::Attaching { .. } | Phase::Serving => true,
+            Phase::Haggling { .. } | Phase::Leaving | Phase::Parting | Phase::Closed => false,
+        }
+    }
+
+    /// Whether a client takes its leave (`NBD_CMD_DISC`) in `rest`, the last bytes of its stream: then it wants
+    /// everything before done and answered. `payload` bytes at the beginning are of the payload that the driver
+    /// receives.
+    #[must_use]
+    pub fn is_left(&self, payload: usize, rest: &[u8]) -> bool {
+        let (Phase::Serving, Some(mut rest)) = (self.phase, rest.get(payload..)) else { return false };
+        let passed = match self.inlet {
+            Inlet::Header | Inlet::Payload { .. } => 0,
+            Inlet::Full { work: Work::Write { span, .. }, .. } => span.bytes as usize,
+            Inlet::Full { .. } => 0,
+            Inlet::Drain { left, .. } => left as usize,
+        };
+        rest = rest.get(passed..).unwrap_or(&[]);
+        // What there is of the next header.
+        let mut header = self.gather.bytes().to_vec();
+        while header.len() + rest.len() >= REQUEST_BYTES {
+            let (lacking, after) = rest.split_at(REQUEST_BYTES - header.len());
+            header.extend_from_slice(lacking);
+            let Some(request) = Request::decode(&header) else { return false };
+            if request.leaves() {
+                return true;
+            }
+            rest = after.get(request.payload_bytes() as usize..).unwrap_or(&[]);
+            header.clear();
+        }
+        false
+    }
+
+    /// Whether a request came that waits for room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!((self.phase, self.inlet), (Phase::Serving, Inlet::Full { .. }))
+    }
+
+    /// How many requests came so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Whether one of the first `requests` requests is a change that waits for memory of ours.
+    #[must_use]
+    pub fn has_waiting(&self, requests: u64) -> bool {
+        self.client.waiting().any(|tag| tag.number < requests)
+    }
+
     /// When to call [`Connection::on_deadline`] if nothing else happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
@@ -171,7 +234,7 @@ impl Connection {
         match self.phase {
             // The client hears why, and may ask again or elsewhere.
             Phase::Attaching { export, until, .. } if until <= now => {
-                self.on_attached(now, export, Attachment::NotPrimary { primary: None }, out);
+                self.on_attached(now, export, Attachment::NotYet, out);
             }
             Phase::Attaching { .. }
             | Phase::Haggling { .. }
@@ -264,7 +327,9 @@ impl Connection {
     fn on_header(&mut self, now: Instant, header: &[u8], out: &mut Actions) {
         let terms = self.terms.expect("it serves");
         let Some(request) = Request::decode(header) else { return self.close(out) };
-        let tag = Tag { cookie: request.cookie, whole: request.flags & CMD_FLAG_DF != 0 };
+        let whole = request.flags & CMD_FLAG_DF != 0;
+        let tag = Tag { cookie: request.cookie, number: self.requests, whole };
+        self.requests += 1;
         match request.judge(&terms, &self.limits) {
             Verdict::Work(work) => {
                 self.outlet.open_request();
@@ -373,7 +438,7 @@ impl Connection {
     }
 
     fn on_ended(&mut self, now: Instant, ended: Ended<Tag>, out: &mut Actions) {
-        let Ended { tag: Tag { cookie, whole }, work, result } = ended;
+        let Ended { tag: Tag { cookie, whole, .. }, work, result } = ended;
         let structured = self.terms.expect("it serves").structured;
         let memory = work.memory();
         let (segments, release) = match (result, work) {

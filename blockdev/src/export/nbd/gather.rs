@@ -7,6 +7,11 @@ pub(super) struct Gather {
 }
 
 impl Gather {
+    /// What came of it so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Move what is still lacking of `need` bytes from the front of `input`; the whole, once it is whole.
     pub(super) fn take(&mut self, need: usize, input: &mut &[u8]) -> Option<Vec<u8>> {
         let lacking = need - self.bytes.len();

@@ -273,6 +273,13 @@ impl Handshake {
             Attachment::NotPrimary { primary: None } => {
                 (OptionError::Shutdown, String::from("not served here now: there is no primary yet"))
             }
+            Attachment::NotYet => (
+                OptionError::Shutdown,
+                String::from(
+                    "not served here yet: there is no primary, or what came before over other connections is not \
+                     stored; try again",
+                ),
+            ),
             Attachment::TooMany => (OptionError::Policy, String::from("too many connections to this export")),
             Attachment::ShuttingDown => (OptionError::Shutdown, String::from("the server is shutting down")),
         };

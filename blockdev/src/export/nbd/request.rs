@@ -89,16 +89,26 @@ impl Request {
         })
     }
 
+    /// Whether it takes leave.
+    pub(super) fn leaves(&self) -> bool {
+        self.command == Some(Command::Disconnect)
+    }
+
+    /// How many bytes of payload follow it.
+    pub(super) fn payload_bytes(&self) -> u32 {
+        // An unknown command has no payload that we could know of.
+        if self.command == Some(Command::Write) { self.bytes } else { 0 }
+    }
+
     /// Judge it. The first rule that it breaks decides.
     pub(super) fn judge(&self, terms: &Terms, limits: &Limits) -> Verdict {
-        // An unknown command has no payload that we could know of.
         let Some(command) = self.command else {
             return Verdict::Refuse { errno: Errno::Invalid, text: "unknown command", drain: 0 };
         };
         if command == Command::Disconnect {
             return Verdict::Leave;
         }
-        let drain = if command == Command::Write { self.bytes } else { 0 };
+        let drain = self.payload_bytes();
         if drain > limits.drain_bytes_max {
             return Verdict::Break;
         }
