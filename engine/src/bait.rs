@@ -97,6 +97,12 @@ baits! {
         "The longest log of a majority is taken for its history, whatever epoch its last record is of.";
     NoPreVote = "no-pre-vote" breaks "one-primary-per-epoch":
         "A candidate promises itself a new epoch before it has asked whether anybody would follow.";
+    BlankConfirms = "blank-confirms" breaks "forgotten-promises-bind":
+        "A voter whose device was made anew confirms pulses and grants leases at once.";
+    WholeUnconfirmed = "whole-unconfirmed" breaks "forgotten-promises-bind":
+        "The copy of a voter that forgot its promises is called whole before the others have answered.";
+    PromiseOutlives = "promise-outlives" breaks "forgotten-promises-bind":
+        "The copy of a voter that forgot its promises is called whole while a candidate may still hold one of them.";
     GrantForgotten = "grant-forgotten" breaks "reads-need-a-lease":
         "A restarted voter does not wait for the lease to run out that it may have granted before.";
     CompleteTwice = "complete-twice" breaks "completion-exactly-once":
@@ -129,8 +135,6 @@ baits! {
         "A primary keeps a peer's progress by its address, whatever disk answers there.";
     ReplayUnchecked = "replay-unchecked" breaks "request-lands-once":
         "A request that is asked again is written again, whatever the log holds.";
-    OvertakesHeld = "overtakes-held" breaks "newest-attachment-writes":
-        "A write overtakes another one of the same blocks that has to wait.";
     AttachedOnce = "attached-once" breaks "newest-attachment-writes":
         "Clients that come later write under the attachment that their node holds already.";
     AttachForgotten = "attach-forgotten" breaks "newest-attachment-writes":

@@ -317,8 +317,10 @@ impl Core {
         let me = self.me();
         let ready = self.log_is_settled_on_disk();
         let Some(candidate) = self.candidate.as_ref() else { return };
-        let Stage::Asking { own: true, promises, .. } = &candidate.stage else { return };
-        if !ready {
+        let Stage::Asking { own: true, promises, until } = &candidate.stage else { return };
+        // Invariant: forgotten-promises-bind. What was promised in a round is worth nothing when its time is over: who
+        // promised may have forgotten it meanwhile, and has waited for that long.
+        if !ready || *until < self.now {
             return;
         }
         let ours = self.promise(candidate.epoch, false);

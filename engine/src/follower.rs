@@ -229,6 +229,7 @@ impl Core {
             base: superblock.base,
             lossy: superblock.lossy,
             boots: superblock.boots,
+            promises_lost: superblock.promises_lost,
         };
         let Some(feed) = self.feed.as_mut() else { return };
         feed.stage = Stage::Told;

@@ -23,6 +23,14 @@ pub fn newborn(setup: &Setup, geometry: Geometry) -> Superblock {
     }
 }
 
+/// The superblock of a replica that existed before, on a device that has nothing of it: it knows who it is, and that it
+/// may have promised what it does not know any more. It votes on nothing until it is rebuilt. `lives` is a number of
+/// starts that it certainly did not reach before: what its requests are named by must not be used again.
+#[must_use]
+pub fn rejoining(setup: &Setup, geometry: Geometry, lives: u32) -> Superblock {
+    Superblock { base: BaseState::Blank, promises_lost: true, boots: lives, ..newborn(setup, geometry) }
+}
+
 /// The superblock of a replica whose copy is thrown away. It keeps who it is and what it promised: what it said to
 /// candidates still binds it. Its log and its checksum table are void, and are to be zeroed by the caller.
 #[must_use]

@@ -23,6 +23,7 @@ use seawall_wal::configuration::Member;
 use seawall_wal::log::Pin;
 use seawall_wal::names::{Crc, Epoch, Lsn, LsnRange, ReplicaId};
 
+use crate::amnesia::Amnesia;
 use crate::bait::Bait;
 use crate::base_lane::Source as BaseLane;
 use crate::core::Core;
@@ -54,6 +55,8 @@ pub(crate) struct Lane {
     /// Our digest, to be compared with its answer; and whether the session waits for that.
     digest: Option<(Lsn, u128)>,
     compares: bool,
+    /// It has forgotten what it promised, and its copy is not whole again.
+    pub(crate) amnesia: Option<Amnesia>,
     /// Whether its clock runs at the rate of ours.
     pub(crate) drift: Drift,
     pub(crate) estimator: Estimator,
@@ -83,6 +86,7 @@ impl Lane {
             digest_at: None,
             digest: None,
             compares: false,
+            amnesia: None,
             drift: Drift::default(),
             estimator: Estimator::new(),
             began_at: Lsn::ZERO,
@@ -246,9 +250,7 @@ impl Core {
             }
             Effect::AskDigest { session, .. } => {
                 self.lane_mut(replica).compares = true;
-                // Not at the log's end: what is not settled may wait for this very peer to count.
-                let end = self.setup.baited(Bait::DigestAtEnd);
-                self.plan_digest(replica, session, if end { self.log.end() } else { self.settled });
+                self.prove_copy(replica, session);
             }
             Effect::CountVote { session, counts } => {
                 if counts {
@@ -270,6 +272,8 @@ impl Core {
                     lane.sender.end(session);
                 }
                 (lane.reading, lane.digest_at, lane.digest, lane.compares) = (false, None, None, false);
+                // It says so itself in the next session, if it has not been made whole.
+                lane.amnesia = None;
                 let (pin, link) = (lane.pin.take(), lane.link.take());
                 self.unpin(pin.filter(|_| !keeps_pin));
                 self.drop_base(replica);
@@ -404,10 +408,11 @@ impl Core {
         let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
         // Invariant: stale-session-changes-nothing.
         let present = lane.session.session() == Some(session);
+        let trust = lane.session.trust();
         if present {
             lane.home = facts.checkpoint;
+            self.note_memory(replica, facts.promises_lost);
         }
-        let trust = lane.session.trust();
         let mut decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));
         if present && decision.facts.proves_settled() && facts.checkpoint > self.taken {
             // A reign that has yet to begin may need this very copy to count, so it can't wait to learn it otherwise.
@@ -468,8 +473,9 @@ impl Core {
             return Ok(());
         }
         let (now, percent) = (self.now, self.setup.limits.clock_error_percent);
+        let remembers = self.remembers(replica);
         // A learner's word counts from when it is a voter: it keeps it all the same.
-        let lane = self.lanes.get_mut(&replica).filter(|lane| lane.base.is_none());
+        let lane = self.lanes.get_mut(&replica).filter(|lane| lane.base.is_none() && remembers);
         if let (Some(lane), Some(primary)) = (lane, self.primary.as_mut()) {
             primary.pulses.on_answered(replica, ack.seq, ack.grants, &self.electorate);
             if let Some(asked) = primary.pulses.sent_at(ack.seq) {
@@ -478,6 +484,7 @@ impl Core {
             }
         }
         self.weigh_clocks();
+        self.recollect();
         self.serve();
         Ok(())
     }
@@ -516,6 +523,7 @@ impl Core {
         }
         let equal = ours == theirs.digest || self.setup.baited(Bait::SkipBlock);
         if equal {
+            self.lane_mut(replica).amnesia = None;
             self.notice(Notice::RebuildDone { at });
         }
         self.news(replica, session, News::DigestCompared { equal })

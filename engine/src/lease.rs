@@ -62,9 +62,11 @@ pub(crate) enum Proof {
 impl Core {
     /// What a restarted voter must take for granted.
     pub(crate) fn assume_grant(&mut self) {
-        let epoch = self.promised();
+        let forgot = self.scribe.content().promises_lost;
+        // One that does not know whom it answered waits for whoever that was.
+        let epoch = if forgot { Epoch::ZERO } else { self.promised() };
         // One that never promised anything never answered anybody.
-        if epoch != Epoch::ZERO && !self.setup.baited(Bait::GrantForgotten) {
+        if (forgot || epoch != Epoch::ZERO) && !self.setup.baited(Bait::GrantForgotten) {
             self.grant = Some(Grant { epoch, until: self.now.after(self.setup.limits.lease) });
         }
     }

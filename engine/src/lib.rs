@@ -12,6 +12,7 @@ extern crate std;
 mod account;
 mod admission;
 mod adoption;
+mod amnesia;
 mod appender;
 mod attachment;
 mod authority;
@@ -44,7 +45,6 @@ mod membership;
 mod mover;
 pub mod notice;
 mod opening;
-mod order;
 pub mod outlook;
 #[cfg(feature = "bait")]
 mod planted;

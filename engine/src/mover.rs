@@ -347,6 +347,8 @@ impl Core {
             }
             if complete {
                 superblock.base = BaseState::Complete;
+                // Its primary has proven meanwhile that nothing hangs on what was forgotten.
+                superblock.promises_lost = false;
             }
         });
     }

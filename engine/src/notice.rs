@@ -227,6 +227,16 @@ notices! {
         /// First block to come.
         from_block: u64,
     } Warn "rebuild-began" "rebuild as of {cut}, from block {from_block}";
+    /// A peer's device was made anew: it does not know any more what it promised.
+    PromisesLost {
+        /// Which.
+        replica: ReplicaId,
+    } Warn "promises-lost" "{replica} has forgotten what it promised: it counts for nothing until its copy is whole and enough other voters have answered";
+    /// Nothing can hang any more on what a peer forgot.
+    PromisesProven {
+        /// Which.
+        replica: ReplicaId,
+    } Info "promises-proven" "what {replica} forgot can do no harm any more: its copy may become whole";
     /// The copy is whole again.
     RebuildDone {
         /// The frontier at which it was compared.

@@ -80,7 +80,7 @@ impl Opening {
                         setup.replica
                     )),
                     Choice::Refuse => Next::Refuse(format!(
-                        "both superblocks can't be trusted ({rule}): this disk holds or held a replica; inspect it, and wipe it only if the others are whole; nothing was changed"
+                        "both superblocks can't be trusted ({rule}): this disk holds or held a replica; inspect it, and only if the others are whole, wipe it with format --rejoin --force; nothing was changed"
                     )),
                 }
             }

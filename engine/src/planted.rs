@@ -98,6 +98,7 @@ impl Core {
                 superblock.log_start = head;
                 (superblock.checkpoint, superblock.settled) = (from, from);
                 superblock.base = BaseState::Complete;
+                superblock.promises_lost = false;
             });
         } else if self.setup.baited(Bait::ResumeUnasked) {
             self.fill_hole(from);

@@ -85,6 +85,11 @@ impl Pulses {
         self.count(voters);
     }
 
+    /// The newest that a voter has answered; 0 if none.
+    pub(crate) fn answered_by(&self, replica: ReplicaId) -> u64 {
+        self.answered.get(&replica).copied().unwrap_or(0)
+    }
+
     fn count(&mut self, voters: &Electorate) {
         let answered = |replica| self.answered.get(&replica).copied();
         let number = voters.rolls().map(|roll| self.newest_of(roll, answered)).min().flatten();

@@ -36,6 +36,8 @@ pub struct Facts {
     pub lossy: bool,
     /// How often it started.
     pub boots: u32,
+    /// Whether it may have promised, and granted, what it does not know any more: its device was made anew.
+    pub promises_lost: bool,
 }
 
 impl Facts {

@@ -22,7 +22,7 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
@@ -173,6 +173,9 @@ pub struct Superblock {
     pub attached: Lsn,
     /// What the volume is called and promises, as last known.
     pub terms: Terms,
+    /// The device was made anew under an identity that existed before: what the replica promised, and whom it granted
+    /// a lease, is forgotten. Cleared together with the base becoming complete.
+    pub promises_lost: bool,
 }
 
 impl Superblock {
@@ -207,6 +210,7 @@ impl Superblock {
             ack_durable: true,
             attached: Lsn::ZERO,
             terms: Terms::default(),
+            promises_lost: false,
         }
     }
 
@@ -262,6 +266,8 @@ impl Superblock {
                 [self.generation(), self.boots].iter().all(|n| *n < u32::MAX)
             )
             && guard!("superblock-held-in-the-volume", held <= self.geometry.volume_blocks)
+            // Invariant: forgotten-promises-bind. A whole copy votes.
+            && guard!("superblock-whole-remembers", !self.promises_lost || self.base != BaseState::Complete)
     }
 
     /// What a slot holds; `bytes` are all of the slot.

@@ -148,6 +148,7 @@ pub const MUTANTS: &[Mutant] = &[
     alone("superblock-numbers-go-on", Probe::Slots),
     alone("superblock-counts-go-on", Probe::Slots),
     alone("superblock-held-in-the-volume", Probe::Slots),
+    alone("superblock-whole-remembers", Probe::Slots),
     // Votes.
     alone("vote-only-for-a-higher-epoch", Probe::Votes),
     alone("vote-only-of-a-whole-copy", Probe::Votes),

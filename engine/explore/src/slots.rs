@@ -105,10 +105,11 @@ enum Absurd {
     LastBoot,
     LastCut,
     MoreThanAllBlocks,
+    WholeAndForgetful,
 }
 
 impl Absurd {
-    const ALL: [Absurd; 13] = [
+    const ALL: [Absurd; 14] = [
         Absurd::NoBlocks,
         Absurd::LogPastItsEnd,
         Absurd::LogBetweenUnits,
@@ -122,6 +123,7 @@ impl Absurd {
         Absurd::LastBoot,
         Absurd::LastCut,
         Absurd::MoreThanAllBlocks,
+        Absurd::WholeAndForgetful,
     ];
 
     fn copy(self) -> Superblock {
@@ -154,6 +156,7 @@ impl Absurd {
                 let held = GEOMETRY.volume_blocks + 1;
                 copy.base = BaseState::Rebuilding { cut: Lsn::ZERO, held, lineage: row };
             }
+            Absurd::WholeAndForgetful => copy.promises_lost = true,
         }
         copy
     }
@@ -168,6 +171,10 @@ impl Absurd {
         rule("offsets-can-be-relied-on", placed, || format!("log from byte {} on", log_start.offset))?;
         let settled = found.checkpoint <= found.settled;
         rule("only-committed-goes-home", settled, || format!("home below {}", found.checkpoint))?;
+        // A whole copy votes.
+        let votes = found.base == BaseState::Complete;
+        let told = || "it votes, and does not know what it promised".to_owned();
+        rule("forgotten-promises-bind", !(votes && found.promises_lost), told)?;
         let positions = found.lineage.iter().map(|row| row.first).chain([log_start.lsn, found.checkpoint]);
         positions.for_each(|lsn| assert!(lsn.next() > lsn, "a position goes on"));
         assert!(found.promised.successor(found.replica) > found.promised, "an epoch goes on");

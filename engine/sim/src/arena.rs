@@ -52,11 +52,13 @@ pub enum Arena {
     Unattended,
     /// The same, and voters are killed and back at once.
     UnattendedCrashes,
+    /// No operator, primaries are cut off from some or all, and a voter's device is replaced by an empty one.
+    Forgotten,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 18] = [
+    pub const ALL: [Arena; 19] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -75,6 +77,7 @@ impl Arena {
         Arena::WrongDoor,
         Arena::Unattended,
         Arena::UnattendedCrashes,
+        Arena::Forgotten,
     ];
 
     /// Its name on a command line and in tables.
@@ -99,6 +102,7 @@ impl Arena {
             Arena::WrongDoor => "wrong-door",
             Arena::Unattended => "unattended",
             Arena::UnattendedCrashes => "unattended-crashes",
+            Arena::Forgotten => "forgotten",
         }
     }
 
@@ -113,11 +117,9 @@ impl Arena {
             | Bait::MoveUnnamed
             | Bait::CompleteTwice
             | Bait::LeakBuffer => Arena::Swarm,
-            Bait::AcceptStaleSession
-            | Bait::ReadUnconfirmed
-            | Bait::ForgetToAnswer
-            | Bait::ReleaseTwice
-            | Bait::OvertakesHeld => Arena::Split,
+            Bait::AcceptStaleSession | Bait::ReadUnconfirmed | Bait::ForgetToAnswer | Bait::ReleaseTwice => {
+                Arena::Split
+            }
             Bait::PromiseFalls
             | Bait::NeverYield
             | Bait::LineageBehind
@@ -147,6 +149,7 @@ impl Arena {
             Bait::LeaseAtAdmission | Bait::NoPreVote => Arena::Unattended,
             Bait::GrantForgotten | Bait::RankByLength => Arena::UnattendedCrashes,
             Bait::GrantIgnored => Arena::Split,
+            Bait::BlankConfirms | Bait::WholeUnconfirmed | Bait::PromiseOutlives => Arena::Forgotten,
         }
     }
 
@@ -248,6 +251,12 @@ impl Arena {
                 profile.wire.swap = often(300, 1500);
             }
             Arena::Unattended => unattended(profile),
+            Arena::Forgotten => {
+                unattended(profile);
+                profile.usurp = often(500, 1500);
+                profile.replace = often(500, 2500);
+                profile.geometry.volume_blocks = 64;
+            }
             Arena::UnattendedCrashes => {
                 unattended(profile);
                 profile.kill = often(200, 700);
@@ -285,6 +294,7 @@ fn calm(profile: &mut Profile) {
         &mut profile.promote,
         &mut profile.usurp,
         &mut profile.wipe,
+        &mut profile.replace,
     ] {
         *fault = None;
     }

@@ -1,10 +1,11 @@
 //! What a node is born with: its formatted disk, and what its machine is told.
 
 use seawall_engine::bait::Bait;
-use seawall_engine::format::{both_slots, newborn};
+use seawall_engine::format::{both_slots, newborn, rejoining};
 use seawall_engine::setup::{Failover, Limits, Peer, Setup};
 use seawall_recovery::session::Limits as RecoveryLimits;
 use seawall_wal::names::ReplicaId;
+use seawall_wal::superblock::Superblock;
 
 use crate::directory::Directory;
 use crate::disk::Disk;
@@ -83,6 +84,12 @@ fn limits(profile: &Profile) -> Limits {
         overlay_bytes_max: profile.bounds.overlay_bytes,
         ..Limits::default()
     }
+}
+
+/// What is written on an empty disk that takes the place of a node's.
+pub(crate) fn rejoining_superblock(profile: &Profile, node: usize, lives: u32) -> Superblock {
+    let addresses = Directory::new(profile.replicas).on_start(node);
+    rejoining(&setup(profile, &addresses, node, [0; 16], 0, None), profile.geometry, lives)
 }
 
 /// The disk of a node before its first life.

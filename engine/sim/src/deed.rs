@@ -86,6 +86,7 @@ impl Act {
             | Act::Promote { .. }
             | Act::Handover { .. }
             | Act::Wipe { .. }
+            | Act::Replace { .. }
             | Act::Split { .. } => false,
             Act::Swap { .. } | Act::Move { .. } => false,
             Act::Start { .. } | Act::Resume { .. } | Act::Join { .. } | Act::Stick { .. } => false,
@@ -146,6 +147,14 @@ acts! {
     }
     /// A follower's copy is wiped, as an operator does it: its process is killed, and starts again.
     Wipe "wipe" Wiped {
+        /// Whose.
+        node: usize = "",
+        /// It stays down for so long.
+        down: Span = "for " or Span(300 * MILLI),
+    }
+    /// A replica's device is lost, and an empty one takes its place, formatted for the same identity: what it promised
+    /// is forgotten.
+    Replace "replace" NewDisk {
         /// Whose.
         node: usize = "",
         /// It stays down for so long.
@@ -310,6 +319,7 @@ mod tests {
             Act::Promote { node: 2 },
             Act::Handover { node: 1 },
             Act::Wipe { node: 2, down: Span(5) },
+            Act::Replace { node: 1, down: Span(6) },
             Act::Split { nth: 3 },
             Act::Rot { node: 0, area: Area::Super, rot: Rot::Sector, nth: 9 },
             Act::Lose { node: 1, area: Area::Log },

@@ -118,6 +118,18 @@ impl Disk {
         self.forget_damage();
     }
 
+    /// An empty device in its place, formatted with that superblock.
+    pub(crate) fn replace(&mut self, superblock: &Superblock) {
+        for area in [Area::Super, Area::Log, Area::Table, Area::Home] {
+            let bytes = usize::try_from(self.area_bytes(area)).expect("a small volume");
+            self.format(area, 0, &vec![0; bytes]);
+        }
+        for (area, offset, bytes) in both_slots(superblock) {
+            self.format(area, offset, &bytes);
+        }
+        self.forget_damage();
+    }
+
     /// What is there now, whether stable or not.
     pub(crate) fn bytes(&self, area: Area, offset: u64, len: usize) -> Vec<u8> {
         let at = self.offset(area) + offset;

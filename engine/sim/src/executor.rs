@@ -5,7 +5,7 @@ use seawall_engine::replica::Replica;
 use seawall_engine::setup::Ack;
 use seawall_engine::status::Role;
 
-use seawall_wal::superblock::Superblock;
+use seawall_wal::superblock::{BaseState, Superblock};
 
 use crate::birth::setup;
 use crate::clock::{MILLIS, Moment, NodeClock, SECOND};
@@ -13,7 +13,7 @@ use crate::coverage::Table;
 use crate::deed::{Act, Deed};
 use crate::disk::Crash;
 use crate::mishap::{Waiting, Way};
-use crate::node::State;
+use crate::node::{Node, State};
 use crate::oracle::Failure;
 use crate::oracle::image::{choice, superblock};
 use crate::pool::Pool;
@@ -22,6 +22,9 @@ use crate::sign::{Sign, verb};
 use crate::tally::Fault;
 use crate::word::Span;
 use crate::world::{Event, PATIENCE, WATCH, World};
+
+/// More starts than a replica makes before its device is replaced.
+const LIVES: u32 = 1000;
 
 /// What mends itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +96,7 @@ impl World {
             Act::Cut { from, to, .. } => from < nodes && to < nodes && from != to,
             Act::Reset { .. } => self.net.open_connections() > 0,
             Act::Wipe { node, .. } => node < nodes && self.may_wipe(node),
+            Act::Replace { node, .. } => node < nodes && self.may_replace(node),
             Act::Split { .. } => self.reigning().len() > 1,
             Act::Rot { node, area, .. } | Act::Lose { node, area } | Act::Misdirect { node, area, .. } => {
                 node < nodes && self.may_harm(node, area)
@@ -135,6 +139,7 @@ impl World {
             Act::Promote { node } => return self.promote(node, true),
             Act::Handover { node } => return self.promote(node, false),
             Act::Wipe { node, down } => self.wipe(node, down.0),
+            Act::Replace { node, down } => self.replace(node, down.0),
             Act::Split { nth } => self.split(nth),
             Act::Rot { node, area, rot, nth } => self.rot(node, area, rot, nth),
             Act::Lose { node, area } => self.nodes[node].waiting.write = Some((area, Way::Lost)),
@@ -292,6 +297,34 @@ impl World {
         // What the process had in flight when it ended may have changed the superblock.
         let before = superblock(&self.nodes[node].disk).unwrap_or(before);
         self.wipe_disk(node, &before);
+        let life = self.nodes[node].life;
+        self.mend(down, Mend::Start { node, life });
+    }
+
+    /// Once, and only when all copies are whole: whether they are in sync is another matter.
+    fn may_replace(&self, node: usize) -> bool {
+        let whole = |node: &Node| {
+            superblock(&node.disk)
+                .is_some_and(|superblock| superblock.base == BaseState::Complete && !superblock.lossy)
+        };
+        !self.wiped
+            && self.atlas.bears(node)
+            && self.is_alive(node)
+            && !self.hangs(node)
+            && self.nodes.iter().all(whole)
+    }
+
+    /// As `seawall format --rejoin` does it.
+    fn replace(&mut self, node: usize, down: u64) {
+        self.wiped = true;
+        self.crash(node, Crash::Kill);
+        let boots = superblock(&self.nodes[node].disk).map_or(0, |superblock| superblock.boots);
+        self.oracle.on_wiping(node, &self.nodes[node].disk);
+        let anew = crate::birth::rejoining_superblock(&self.profile, node, boots + LIVES);
+        self.nodes[node].disk.replace(&anew);
+        self.oracle.on_replaced(node, &self.nodes[node].disk);
+        let held = self.oracle.frontiers.held(node);
+        self.atlas.on_harmed(node, held);
         let life = self.nodes[node].life;
         self.mend(down, Mend::Start { node, life });
     }

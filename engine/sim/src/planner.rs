@@ -50,6 +50,8 @@ enum Kind {
     Usurp,
     /// A follower's copy is wiped.
     Wipe,
+    /// A replica's device is replaced by an empty one.
+    Replace,
     /// A sector rots.
     Rot,
     /// A write is lost.
@@ -69,7 +71,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 18] = [
+    const ALL: [Kind; 19] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -80,6 +82,7 @@ impl Kind {
         Kind::Promote,
         Kind::Usurp,
         Kind::Wipe,
+        Kind::Replace,
         Kind::Rot,
         Kind::Lose,
         Kind::Misdirect,
@@ -103,6 +106,7 @@ impl Kind {
             Kind::Promote => Some(Fault::Promotion),
             Kind::Usurp => Some(Fault::Usurped),
             Kind::Wipe => Some(Fault::Wiped),
+            Kind::Replace => Some(Fault::NewDisk),
             Kind::Rot | Kind::Lose | Kind::Misdirect | Kind::Hang | Kind::Fill => None,
             Kind::Flip | Kind::Swap | Kind::Move => None,
         }
@@ -120,6 +124,7 @@ impl Kind {
             Kind::Promote => profile.promote,
             Kind::Usurp => profile.usurp,
             Kind::Wipe => profile.wipe,
+            Kind::Replace => profile.replace,
             Kind::Rot => profile.device.rot,
             Kind::Lose => profile.device.lose,
             Kind::Misdirect => profile.device.misdirect,
@@ -214,7 +219,7 @@ impl World {
             Kind::Kill | Kind::Power | Kind::Blackout | Kind::Pause | Kind::Reset => &mut self.planner.crash,
             Kind::Isolate | Kind::OneWay => &mut self.planner.partition,
             Kind::Promote => &mut self.planner.promotion,
-            Kind::Usurp | Kind::Wipe => &mut self.planner.aim,
+            Kind::Usurp | Kind::Wipe | Kind::Replace => &mut self.planner.aim,
             Kind::Rot | Kind::Lose | Kind::Misdirect => &mut self.planner.damage,
             Kind::Hang | Kind::Fill => &mut self.planner.hang,
             Kind::Flip | Kind::Swap | Kind::Move => &mut self.planner.names,
@@ -350,6 +355,7 @@ impl World {
             }
             Kind::Usurp => return self.usurp(),
             Kind::Wipe => return self.plan_wipe(),
+            Kind::Replace => return self.plan_replacement(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
             Kind::Flip => {
                 let (from, to) = two(names, nodes);
@@ -445,6 +451,14 @@ impl World {
         let node = (primary + 1 + prng.index(self.nodes.len() - 1)) % self.nodes.len();
         let down = Span(prng.between(10 * MILLIS, SECOND));
         self.all(&[Act::Wipe { node, down }], Fault::Wiped)
+    }
+
+    /// A replica's device is to be lost and replaced, whoever serves at the moment.
+    fn plan_replacement(&mut self) -> Result<(), Failure> {
+        let prng = &mut self.planner.aim;
+        let node = prng.index(self.nodes.len());
+        let down = Span(prng.between(10 * MILLIS, SECOND));
+        self.all(&[Act::Replace { node, down }], Fault::NewDisk)
     }
 
     /// What a node says of itself, if it runs.

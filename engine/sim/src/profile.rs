@@ -171,6 +171,8 @@ pub(crate) struct Profile {
     pub(crate) stuck: u64,
     /// A follower's copy is wiped, once, after so many nanoseconds.
     pub(crate) wipe: Option<Every>,
+    /// A replica's device is replaced by an empty one, once, after so many nanoseconds.
+    pub(crate) replace: Option<Every>,
     /// The run ends with a clean shutdown of all, a power loss, and a restart.
     pub(crate) drain: bool,
     /// Whether an operator replaces what failed and promotes somebody if nobody serves, before the world heals too.
@@ -264,6 +266,7 @@ impl Profile {
             usurp: None,
             stuck: 0,
             wipe: None,
+            replace: None,
             drain: false,
             operator: true,
             writes_min: 20,
@@ -314,6 +317,8 @@ impl Profile {
         if p.below(12) == 0 {
             self.commit = CommitRule::One;
         }
+        let replace = Some(Every { min: SECOND / 2, max: 6 * SECOND });
+        self.replace = replace.filter(|_| p.below(3) == 0 && self.replicas > 2);
         self.settle_weather(&mut Prng::new(seed, Stream::Weather));
         let p = &mut Prng::new(seed, Stream::Failover);
         self.automatic = p.below(4) > 0;
@@ -362,6 +367,7 @@ impl fmt::Display for Profile {
             ("usurp", self.usurp.is_some()),
             ("stuck", self.stuck > 0),
             ("wipe", self.wipe.is_some()),
+            ("replace", self.replace.is_some()),
             ("drain", self.drain),
             ("rot", self.device.rot.is_some()),
             ("lose", self.device.lose.is_some()),

@@ -50,6 +50,8 @@ pub enum Fault {
     Stuck,
     /// A follower's copy was wiped.
     Wiped,
+    /// A replica's device was replaced by an empty one.
+    NewDisk,
     /// A sector rotted.
     Rot,
     /// A device called a write done and did not do it.
@@ -84,7 +86,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 36] = [
+    pub const ALL: [Fault; 37] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -106,6 +108,7 @@ impl Fault {
         Fault::GreetHeldBack,
         Fault::Stuck,
         Fault::Wiped,
+        Fault::NewDisk,
         Fault::Rot,
         Fault::LostWrite,
         Fault::Misdirected,
@@ -148,6 +151,7 @@ impl Fault {
             Fault::GreetHeldBack => "greet-held-back",
             Fault::Stuck => "stuck",
             Fault::Wiped => "wiped",
+            Fault::NewDisk => "new-disk",
             Fault::Rot => "rot",
             Fault::LostWrite => "lost-write",
             Fault::Misdirected => "misdirected",

@@ -94,6 +94,7 @@ fn facts(script: &mut Script<'_>, ours: &[LineageRow], chain: &dyn Fn(Lsn) -> Cr
         },
         lossy: script.flag(),
         boots: 1,
+        promises_lost: false,
     }
 }
 

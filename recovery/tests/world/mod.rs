@@ -82,6 +82,7 @@ pub(crate) fn facts(log: &Log, checkpoint: u64) -> Facts {
         base: BaseState::Complete,
         lossy: false,
         boots: 1,
+        promises_lost: false,
     }
 }
 

@@ -250,6 +250,7 @@ impl Primary {
             base: BaseState::Complete,
             lossy: false,
             boots: 1,
+            promises_lost: false,
         };
         let lineage = lineage(&self.log);
         let chain_at = |at: Lsn| self.log.get(..usize::try_from(at.0).ok()?).map(chain);

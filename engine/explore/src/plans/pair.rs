@@ -99,6 +99,7 @@ impl Theirs {
             base: self.base(),
             lossy: false,
             boots: 1,
+            promises_lost: false,
         };
         match self.lie {
             None => {}

@@ -37,6 +37,11 @@ impl Frontiers {
         self.told[node] = self.told[node].max(epoch);
     }
 
+    /// Its device was replaced: it does not know what it told.
+    pub(crate) fn on_replaced(&mut self, node: usize) {
+        self.told[node] = Epoch::ZERO;
+    }
+
     /// The highest promise that a replica told somebody.
     pub(crate) fn told(&self, node: usize) -> Epoch {
         self.told[node]

@@ -209,6 +209,13 @@ impl History {
         Ok(())
     }
 
+    /// An empty device took the place of a node's: what its log held and what it said of it is gone.
+    pub(crate) fn on_replaced(&mut self, node: usize) {
+        self.written[node].clear();
+        self.given[node].clear();
+        self.judged[node] = Lsn::ZERO;
+    }
+
     /// A node has crashed. What its disk was about to write may be there, and then its next life finds it.
     pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk) {
         for (offset, lsn, digest) in core::mem::take(&mut self.given[node]) {

@@ -70,6 +70,11 @@ impl Lives {
         }
     }
 
+    /// An empty device took the place of its own.
+    pub(crate) fn on_replaced(&mut self, node: usize) {
+        (self.said[node], self.ended[node]) = (None, 0);
+    }
+
     /// A life ended: what is on the disk. `told`: the highest promise that it spoke of.
     pub(crate) fn on_crashed(
         &mut self,

@@ -221,6 +221,14 @@ impl Oracle {
         self.lives.on_thrown_away(node);
     }
 
+    /// An empty device took the place of a node's: what the old one promised, nobody knows.
+    pub(crate) fn on_replaced(&mut self, node: usize, disk: &Disk) {
+        self.history.on_replaced(node);
+        self.lives.on_replaced(node);
+        self.frontiers.on_replaced(node);
+        self.on_wiped(node, disk);
+    }
+
     /// A machine made a step.
     pub(crate) fn on_step(&mut self, node: usize, life: u32, status: &Status) -> Result<(), Failure> {
         self.reigns.on_status(node, life, status)?;

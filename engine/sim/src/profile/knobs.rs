@@ -150,6 +150,7 @@ impl Profile {
             usurp: None,
             stuck: 0,
             wipe: None,
+            replace: None,
             drain: false,
             operator: false,
             writes_min: 0,
@@ -261,6 +262,7 @@ mod tests {
                 &mut bare.promote,
                 &mut bare.usurp,
                 &mut bare.wipe,
+                &mut bare.replace,
             ] {
                 *kind = None;
             }
