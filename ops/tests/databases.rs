@@ -189,8 +189,7 @@ fn databases_outlive_the_node_that_they_are_attached_to() {
         check(mode, &disk.place(), ledger);
     }
     drop(disk);
-    let (primary, _) = cluster.await_whole();
-    cluster.assert_equal(primary);
+    cluster.assert_all_equal();
 }
 
 /// A database of each kind at work: SQLite in that directory, and that server if there is one.
@@ -268,6 +267,5 @@ fn databases_on_a_mounted_volume_outlive_one_primary_after_the_other() {
     disk.unmount();
     disk.assert_clean();
     drop(disk);
-    let (primary, _) = cluster.await_whole();
-    cluster.assert_equal(primary);
+    cluster.assert_all_equal();
 }

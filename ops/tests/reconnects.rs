@@ -133,8 +133,7 @@ fn qemu_waits_for_its_node_to_come_back_and_asks_again() {
     disk.tell("flush");
     let said = disk.end().to_lowercase();
     assert!(!said.contains("fail") && !said.contains("error"), "{said}");
-    let (primary, _) = cluster.await_whole();
-    cluster.assert_equal(primary);
+    cluster.assert_all_equal();
 }
 
 #[test]
@@ -196,8 +195,7 @@ fn clients_with_one_name_for_all_nodes_go_to_another_one() {
     assert!(output.status.success(), "{}", text(&output));
     assert!(output.stdout == fs::read(path).unwrap(), "what was copied in is what comes out");
     cluster.begin(A);
-    let (primary, _) = cluster.await_whole();
-    cluster.assert_equal(primary);
+    cluster.assert_all_equal();
 }
 
 /// An image as large as the volume, all of it data.
@@ -235,6 +233,5 @@ fn a_client_with_libnbd_that_knows_several_nodes_goes_from_one_to_the_next() {
     }
     let said = client.end();
     assert!(said.contains("blocks are as written"), "{said}");
-    let (primary, _) = cluster.await_whole();
-    cluster.assert_equal(primary);
+    cluster.assert_all_equal();
 }

@@ -279,8 +279,7 @@ impl Theatre {
         let list = self.mismatches.join("\n");
         assert!(wrong * 100 <= rounds, "{wrong} of {rounds} outcomes were not as foretold:\n{list}");
         let tally = self.load.take().expect("it runs until the end").end();
-        let (primary, _) = self.cluster.await_whole();
-        self.cluster.assert_equal(primary);
+        self.cluster.assert_all_equal();
         (tally, std::mem::take(&mut self.records))
     }
 }
