@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::admin::{self, Ask};
 use crate::config::{self, Config};
 use crate::fault::{Exit, Fault};
+use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
 use crate::{adopt, demo, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
@@ -40,6 +41,10 @@ enum Action {
         /// Destroy what is there.
         #[arg(long)]
         force: bool,
+        /// This replica existed before, and its devices are lost: it is rebuilt from the others, and votes on nothing
+        /// until then. Without this, it is one of a new volume.
+        #[arg(long)]
+        rejoin: bool,
     },
     /// Show what a running replica is and, on a primary, how its peers come along.
     Status {
@@ -202,7 +207,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
             logs::start(args.log_form, args.log_level);
             serve::run(Config::load(&args.config)?, args.leash)
         }
-        Action::Format { config, force } => format_devices(&config, force),
+        Action::Format { config, force, rejoin } => format_devices(&config, Birth { force, rejoin }),
         Action::Status { daemon, json, watch } => status(&daemon.socket()?, json, watch),
         Action::Promote { daemon, take_over } => {
             let ask = if take_over { Ask::TakeOver } else { Ask::Promote };
@@ -241,10 +246,10 @@ fn say(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn format_devices(path: &Path, force: bool) -> Result<(), Fault> {
+fn format_devices(path: &Path, birth: Birth) -> Result<(), Fault> {
     let config = Config::load(path)?;
     let show = std::io::stderr().is_terminal();
-    format::run(&config, force, |done, total| {
+    format::run(&config, birth, |done, total| {
         if show {
             eprint!("\rwriting zeroes: {} of {}   ", quantity::show_size(done), quantity::show_size(total));
         }

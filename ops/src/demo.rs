@@ -108,7 +108,7 @@ impl Stage {
             Stage { dir, keep: options.keep, redraw, last_line: String::new(), players: Vec::new() };
         for config in stage.write_configs(options)? {
             stage.say(&format!("formatting replica {} at {}\n", config.own().name, config.home.display()));
-            format::run(&config, false, |_, _| {})?;
+            format::run(&config, format::Birth::default(), |_, _| {})?;
             stage.players.push(Player { config, child: None, ended: None });
         }
         for player in &mut stage.players {

@@ -129,7 +129,7 @@ pub fn examine(config: &Config, devices: &Devices) -> Result<Box<Superblock>, Fa
             return Err(Fault::new(Exit::Damaged, format!("the superblocks of {} can't be trusted", path.display()))
                 .found(format!("rule {why}"))
                 .expected(format!("replica {} of volume {}", config.replica, config.volume))
-                .next("check the path; if it is right, replace the replica and let it be rebuilt. Nothing was changed"));
+                .next("check the path; if it is right and the others are whole: seawall format --rejoin --force, and it is rebuilt. Nothing was changed"));
         }
     };
     check_identity(config, path, &superblock)?;
@@ -207,7 +207,10 @@ fn not_formatted(config: &Config, path: &Path, found: &str) -> Fault {
     Fault::new(Exit::NotFormatted, format!("there is no replica on {}", path.display()))
         .found(found)
         .expected(format!("replica {} of volume {}", config.replica, config.volume))
-        .next(format!("for a new replica: seawall format --config {}", config.path.display()))
+        .next(format!(
+            "for a replica of a new volume: seawall format --config {}; if its devices were lost and are new, add --rejoin",
+            config.path.display()
+        ))
 }
 
 /// A device's refusal as one of ours.

@@ -99,6 +99,7 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
         ("clean", clean),
         ("boots", s.boots.to_string()),
         ("lossy", if s.lossy { "yes" } else { "no" }.to_owned()),
+        ("promises", if s.promises_lost { "lost with its device" } else { "known" }.to_owned()),
     ];
     for (name, text) in lines {
         let _ = writeln!(out, "{name:<12}{text}");

@@ -171,6 +171,26 @@ fn a_wiped_replica_is_rebuilt_from_nothing_and_a_wipe_wants_its_name() {
 }
 
 #[test]
+fn a_replica_whose_device_was_lost_rejoins_and_is_no_new_one() {
+    let mut cluster = Cluster::start(Shape::default());
+    let load = Load::begin(cluster.targets(&[A]), gently);
+    load.await_done(1000);
+    assert!(cluster.terminate(C).success());
+    let output = cluster.run(C, &["format", "--force"]);
+    assert_eq!(output.status.code(), Some(9), "{}", text(&output));
+    assert!(text(&output).contains("--rejoin"), "{}", text(&output));
+    fs::remove_file(cluster.config(C).with_extension("img")).unwrap();
+    let output = cluster.run(C, &["format", "--rejoin"]);
+    assert!(output.status.success(), "{}", text(&output));
+    cluster.begin(C);
+    cluster.await_in_sync(A);
+    assert_eq!(cluster.rule(A, C), "blank-base");
+    load.await_done(1000);
+    load.end();
+    cluster.assert_equal(A);
+}
+
+#[test]
 fn a_wipe_of_a_running_replica_is_refused() {
     let cluster = Cluster::start(Shape { volume_mib: 16, log_mib: 4 });
     let output = cluster.run(C, &["replica", "wipe", "--yes-wipe", "c"]);

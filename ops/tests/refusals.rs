@@ -108,7 +108,7 @@ fn a_disk_that_was_never_formatted_is_refused() {
 seawall: error[not-formatted]: there is no replica on DIR/a.img
   found:    {found}
   expected: replica r-000000000000000a of volume 6f1e0f6e-6c3a-4a5e-9d7b-2f1f4b6f7c11
-  do:       for a new replica: seawall format --config DIR/a.toml
+  do:       for a replica of a new volume: seawall format --config DIR/a.toml; if its devices were lost and are new, add --rejoin
 "
         )
     };
@@ -132,7 +132,7 @@ fn superblocks_that_can_not_be_read_are_refused() {
 seawall: error[damaged]: the superblocks of DIR/a.img can't be trusted
   found:    rule none-readable
   expected: replica r-000000000000000a of volume 6f1e0f6e-6c3a-4a5e-9d7b-2f1f4b6f7c11
-  do:       check the path; if it is right, replace the replica and let it be rebuilt. Nothing was changed
+  do:       check the path; if it is right and the others are whole: seawall format --rejoin --force, and it is rebuilt. Nothing was changed
 ",
     );
 }
