@@ -29,6 +29,7 @@ mod core;
 mod dice;
 mod digest;
 mod drift;
+pub mod explain;
 mod feeding;
 mod follower;
 pub mod format;

@@ -14,7 +14,7 @@ use crate::fault::{Exit, Fault};
 use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
-use crate::{adopt, demo, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
+use crate::{adopt, demo, explain, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
@@ -69,6 +69,14 @@ enum Action {
     Handover {
         #[command(flatten)]
         daemon: Daemon,
+    },
+    /// Say why a running replica is healthy, writable, promotable and in sync, or not; what happens next; what you may do.
+    Explain {
+        #[command(flatten)]
+        daemon: Daemon,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what would become of the volume with a replica gone. Asks the primary, changes nothing.
     Whatif {
@@ -217,6 +225,11 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         Action::Handover { daemon } => {
             let answer = admin::ask(&daemon.socket()?, Ask::HandOver, COMMAND_PATIENCE)?;
             say(&format!("handed over to {}\n", answer["to"].as_str().unwrap_or("?")))
+        }
+        Action::Explain { daemon, json } => {
+            let answers = explain::ask(&daemon.socket()?)?;
+            let lines: Vec<String> = answers.iter().map(explain::Answer::show).collect();
+            say(&if json { format!("{}\n", json!(answers)) } else { lines.concat() })
         }
         Action::Whatif { deed, replica, daemon, json } => {
             let outlook = outlook::ask(&daemon.socket()?, deed.name(), &replica)?;

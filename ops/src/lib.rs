@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod disk;
+pub mod explain;
 pub mod fault;
 pub mod format;
 pub mod inspect;

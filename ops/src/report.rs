@@ -7,6 +7,7 @@ use seawall_wal::names::{Epoch, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::explain::{Answer, answers};
 use crate::outlook::{AtRiskReport, Outlook, outlooks};
 
 /// One replica.
@@ -56,6 +57,8 @@ pub struct Report {
     pub quorum: Quorum,
     /// On a primary that serves: what would become of the volume with each replica gone.
     pub outlook: Vec<Outlook>,
+    /// Why it is healthy, writable, promotable and in sync, or not; on a primary, also why its peers are in sync or not.
+    pub explain: Vec<Answer>,
     /// Where clients are served.
     pub exports: Vec<String>,
 }
@@ -245,6 +248,7 @@ impl Report {
             risk: primary.then(|| Risk::new(config, status)),
             quorum: Quorum::new(config, status),
             outlook: outlooks(config, status),
+            explain: answers(config, status),
             exports: config.nbd.iter().map(|listen| crate::serve::export_uri(config, listen)).collect(),
         }
     }
