@@ -514,7 +514,7 @@ impl Core {
 
     /// The oldest request of a client that no primary of ours has, and when its patience ends.
     pub(crate) fn next_impatient(&self) -> Option<Instant> {
-        let patience = self.setup.limits.quorum_patience;
+        let patience = self.setup.limits.quorum_patience?;
         let waits = |kept: &&Kept| {
             let with_us = matches!(kept.place, Place::Waiting | Place::There);
             with_us && matches!(kept.wanted, Wanted::Request { .. })
@@ -534,7 +534,7 @@ impl Core {
         self.line_tick();
         let mut requests = 0;
         while self.next_impatient().is_some_and(|until| until <= now) {
-            let patience = self.setup.limits.quorum_patience;
+            let Some(patience) = self.setup.limits.quorum_patience else { break };
             let forwarder = &self.forwarder;
             let next = forwarder.kept.iter().find(|(_, kept)| {
                 let with_us = matches!(kept.place, Place::Waiting | Place::There);
@@ -545,7 +545,8 @@ impl Core {
             requests += 1;
         }
         if requests > 0 {
-            self.notice(Notice::PrimaryMissing { requests });
+            let last = self.promised();
+            self.notice(Notice::PrimaryMissing { requests, last });
         }
     }
 }

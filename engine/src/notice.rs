@@ -262,12 +262,16 @@ notices! {
         present: usize,
         /// Voters needed.
         needed: usize,
-    } Error "quorum-missing" "{present} of {needed} needed copies: a request was refused after its patience ran out";
+        /// Voters that do not count.
+        missing: Replicas,
+    } Error "quorum-missing" "{present} of {needed} needed copies: a request was refused after its patience ran out; not in sync: {missing}";
     /// Requests waited too long for a primary.
     PrimaryMissing {
         /// How many were refused now.
         requests: usize,
-    } Error "primary-missing" "{requests} requests were refused: no primary could be reached until their patience ran out";
+        /// The highest epoch that this replica promised, which names the last primary that it knows of.
+        last: Epoch,
+    } Error "primary-missing" "{requests} requests were refused: no primary could be reached until their patience ran out; the last one known is that of {last}";
     /// Clients of this replica may write.
     Attached {
         /// Under this attachment.
@@ -288,6 +292,19 @@ notices! {
         /// Where the log ends.
         end: Lsn,
     } Info "drained" "clean shutdown at {end}";
+}
+
+/// Some replicas in a sentence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replicas(pub alloc::vec::Vec<ReplicaId>);
+
+impl fmt::Display for Replicas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, replica) in self.0.iter().enumerate() {
+            write!(f, "{}{replica}", if index == 0 { "" } else { ", " })?;
+        }
+        if self.0.is_empty() { f.write_str("nobody") } else { Ok(()) }
+    }
 }
 
 /// An area's name in a sentence.

@@ -14,7 +14,7 @@ use crate::handover::Handing;
 use crate::io::{Buf, Done, Refusal, Request, RequestId};
 use crate::lease::Proof;
 use crate::locate::Located;
-use crate::notice::Notice;
+use crate::notice::{Notice, Replicas};
 use crate::pulse::Pulses;
 use crate::risk::Marks;
 use crate::scribe::Safety;
@@ -177,8 +177,8 @@ impl Primary {
     }
 
     /// When the oldest request's patience ends.
-    pub(crate) fn deadline(&self, patience: core::time::Duration) -> Option<Instant> {
-        self.oldest().map(|since| since.after(patience))
+    pub(crate) fn deadline(&self, patience: Option<core::time::Duration>) -> Option<Instant> {
+        Some(self.oldest()?.after(patience?))
     }
 }
 
@@ -279,10 +279,12 @@ impl Core {
 
     /// Refuse what has waited too long for a quorum.
     pub(crate) fn refuse_impatient(&mut self) {
-        let patience = self.setup.limits.quorum_patience;
         let now = self.now;
-        let Some(primary) = self.primary.as_mut() else { return };
-        if primary.deadline(patience).is_none_or(|deadline| deadline > now) {
+        let (Some(patience), Some(primary)) = (self.setup.limits.quorum_patience, self.primary.as_mut())
+        else {
+            return;
+        };
+        if primary.deadline(Some(patience)).is_none_or(|deadline| deadline > now) {
             return;
         }
         let late = |since: Instant| since.after(patience) <= now;
@@ -316,7 +318,10 @@ impl Core {
             return;
         }
         let (present, needed) = self.quorum_present();
-        self.notice(Notice::QuorumMissing { present, needed });
+        let counts = |lane: &crate::lane::Lane| lane.counts();
+        let away = |voter: &ReplicaId| self.lanes.get(voter).is_some_and(|lane| !counts(lane));
+        let missing = Replicas(self.electorate.voters().filter(away).collect());
+        self.notice(Notice::QuorumMissing { present, needed, missing });
         for owner in refused {
             self.respond(owner, Err(Refusal::NoQuorum));
         }

@@ -56,8 +56,8 @@ pub struct Limits {
     pub overlay_bytes_max: usize,
     /// Extents of a rebuild's base in flight.
     pub base_extents: usize,
-    /// How long a request may wait for a commit quorum before it is refused.
-    pub quorum_patience: Duration,
+    /// How long a request may wait for a commit quorum, or for a primary, before it is refused; none: for ever.
+    pub quorum_patience: Option<Duration>,
     /// How often a primary tells idle peers that it is there.
     pub pulse_interval: Duration,
     /// How long a voter that answered its primary promises nobody else, by its own clock. All replicas of a volume
@@ -87,7 +87,7 @@ impl Default for Limits {
             release_sixteenths: 3,
             overlay_bytes_max: 32 << 20,
             base_extents: 8,
-            quorum_patience: Duration::from_secs(60),
+            quorum_patience: Some(Duration::from_secs(60)),
             pulse_interval: Duration::from_millis(200),
             lease: Duration::from_secs(1),
             clock_error_percent: 5,

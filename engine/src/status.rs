@@ -140,8 +140,8 @@ pub struct Policy {
     pub lease: Duration,
     /// How long a regular primary may be silent before it is missed.
     pub missed_after: Duration,
-    /// How long a request waits for a quorum.
-    pub patience: Duration,
+    /// How long a request waits for a quorum; none: for ever.
+    pub patience: Option<Duration>,
 }
 
 impl Policy {

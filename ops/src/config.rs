@@ -78,6 +78,15 @@ pub struct KeyFiles {
     pub key: PathBuf,
 }
 
+/// What becomes of requests while there is no quorum, or no primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoQuorum {
+    /// They wait for as long as `quorum_patience` says, and end with an error.
+    Error,
+    /// They wait for ever.
+    Wait,
+}
+
 /// How replicas speak with each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Transport {
@@ -139,6 +148,8 @@ pub struct Config {
     pub ack: Ack,
     /// Who finds a new primary.
     pub failover: Failover,
+    /// What becomes of requests while there is no quorum.
+    pub no_quorum: NoQuorum,
     /// Who reigns first over a newly formatted volume.
     pub first_primary: ReplicaId,
     /// All replicas.

@@ -10,7 +10,7 @@ use seawall_engine::setup::{Limits, Peer, Setup};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::superblock::Superblock;
 
-use crate::config::Config;
+use crate::config::{Config, NoQuorum};
 use crate::fault::{Exit, Fault};
 
 /// How long to wait for devices and addresses that are in use: a process that was killed gives them back a moment
@@ -64,7 +64,10 @@ pub fn setup(config: &Config, machine_boot: [u8; 16]) -> Setup {
     let ours = &config.limits;
     limits.window_bytes = ours.window_bytes.unwrap_or(limits.window_bytes);
     limits.requests_max = ours.requests.unwrap_or(limits.requests_max);
-    limits.quorum_patience = ours.quorum_patience.unwrap_or(limits.quorum_patience);
+    limits.quorum_patience = match config.no_quorum {
+        NoQuorum::Error => ours.quorum_patience.or(limits.quorum_patience),
+        NoQuorum::Wait => None,
+    };
     if let Some(silence) = ours.silence {
         limits.silence_max = silence;
         limits.recovery.silence = silence;

@@ -76,6 +76,8 @@ pub struct Volume {
     pub commit: String,
     /// The acknowledgement mode.
     pub ack: String,
+    /// For how many seconds a request waits for a quorum before it ends with an error; none: for ever.
+    pub quorum_patience_seconds: Option<f64>,
 }
 
 /// A replica's own frontiers.
@@ -221,6 +223,7 @@ impl Report {
                 bytes: config.volume_bytes,
                 commit: commit_name(config.commit).to_owned(),
                 ack: ack_name(config.ack).to_owned(),
+                quorum_patience_seconds: status.policy.patience.map(|patience| patience.as_secs_f64()),
             },
             role: status.role.name().to_owned(),
             epoch: epoch(status.epoch),

@@ -69,14 +69,22 @@ pub fn show(report: &Report) -> String {
 fn show_quorum(report: &Report) -> Option<String> {
     let quorum = &report.quorum;
     let since = show_duration(Duration::from_secs_f64(quorum.missing_seconds?));
+    let end = match report.volume.quorum_patience_seconds {
+        Some(seconds) => {
+            format!("requests wait {} and end with an error", show_duration(Duration::from_secs_f64(seconds)))
+        }
+        None => "requests wait until there is one".to_owned(),
+    };
     Some(match report.role.as_str() {
         "primary" | "starting" => {
             let lease = if quorum.leased { "" } else { ", no lease" };
             let missing = quorum.missing.join(", ");
             let (present, needed) = (quorum.present, quorum.needed);
-            format!("NO QUORUM for {since}: {present} of {needed} copies{lease}; not in sync: {missing}")
+            format!(
+                "NO QUORUM for {since}: {present} of {needed} copies{lease}; not in sync: {missing}; {end}"
+            )
         }
-        _ => format!("NO PRIMARY for {since}, as far as this replica knows"),
+        _ => format!("NO PRIMARY for {since}, as far as this replica knows; {end}"),
     })
 }
 

@@ -71,7 +71,7 @@ fn limits(profile: &Profile) -> Limits {
         ..RecoveryLimits::default()
     };
     Limits {
-        quorum_patience: Duration::from_secs(3),
+        quorum_patience: Some(Duration::from_secs(3)),
         pulse_interval: Duration::from_millis(75),
         lease: Duration::from_nanos(profile.lease),
         silence_max: Duration::from_millis(1500),

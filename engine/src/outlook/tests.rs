@@ -31,7 +31,7 @@ fn volume(commit: CommitRule, copies: &str) -> Facts {
         failover: Failover::Automatic,
         lease: Duration::from_secs(1),
         missed_after: Duration::from_secs(1),
-        patience: Duration::from_secs(60),
+        patience: Some(Duration::from_secs(60)),
     };
     let voters = copies.iter().filter(|copy| copy.voter).map(|copy| copy.replica).collect();
     let electorate = Electorate::new(voters, None);

@@ -14,8 +14,8 @@ use super::raw::{Raw, RawReplica, RawTransport, RawVolume};
 use super::shape::nearest;
 use super::{
     BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, KeyFiles, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits,
-    Listen, NAME_BYTES_MAX, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, Transport, VOLUME_BYTES_MIN,
-    WINDOW_BYTES_MIN,
+    Listen, NAME_BYTES_MAX, NoQuorum, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, Transport,
+    VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
 };
 use crate::fault::Fault;
 use crate::quantity;
@@ -62,6 +62,7 @@ impl Judge<'_> {
                 raw.volume.failover.as_ref(),
                 &[("automatic", Failover::Automatic), ("manual", Failover::Manual)],
             )?,
+            no_quorum: self.no_quorum(raw)?,
             first_primary,
             replicas,
             limits: Limits {
@@ -77,6 +78,19 @@ impl Judge<'_> {
                 lease: limits.lease.as_ref().map(|t| self.silence(t)).transpose()?,
             },
         })
+    }
+
+    fn no_quorum(&self, raw: &Raw) -> Result<NoQuorum, Fault> {
+        let policies = [("error", NoQuorum::Error), ("wait", NoQuorum::Wait)];
+        let policy = self.choice(raw.volume.no_quorum.as_ref(), &policies)?;
+        match &raw.limits.quorum_patience {
+            Some(patience) if policy == NoQuorum::Wait => Err(self
+                .fault(patience, "requests that wait for ever have no patience")
+                .found("quorum_patience beside no_quorum = \"wait\"")
+                .expected("one of them")
+                .next("leave quorum_patience out, or say no_quorum = \"error\"")),
+            Some(_) | None => Ok(policy),
+        }
     }
 
     fn fault<T>(&self, value: &Spanned<T>, what: &str) -> Fault {

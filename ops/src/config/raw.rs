@@ -39,6 +39,7 @@ pub(super) struct RawVolume {
     pub(super) commit: Option<Spanned<String>>,
     pub(super) ack: Option<Spanned<String>>,
     pub(super) failover: Option<Spanned<String>>,
+    pub(super) no_quorum: Option<Spanned<String>>,
     pub(super) first_primary: Spanned<String>,
 }
 

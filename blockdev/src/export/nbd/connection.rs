@@ -546,7 +546,9 @@ impl Connection {
 fn explain(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::NotPrimary => "not the primary",
-        Refusal::NoQuorum => "too few replicas answered in time",
+        Refusal::NoQuorum => {
+            "too few replicas answered in time: the status and the log of this node name those that are missing"
+        }
         Refusal::Unreadable => "the bytes could not be read, or are damaged, on this replica",
         Refusal::Faulted => "a device of this replica failed",
         Refusal::ShuttingDown => "the server is shutting down",

@@ -52,7 +52,7 @@ impl Plan {
             limits: Limits {
                 checkpoint_sixteenths: self.checkpoint_sixteenths,
                 release_sixteenths: self.release_sixteenths,
-                quorum_patience: Duration::from_secs(3),
+                quorum_patience: Some(Duration::from_secs(3)),
                 // A script says who reigns, and when.
                 lease: Duration::ZERO,
                 ..defaults
