@@ -14,24 +14,12 @@ use crate::forward::{Good, Owner};
 use crate::io::{Area, DiskDone, DiskError, DiskOp, Done, Payload, Refusal, Request};
 use crate::locate::{Located, Source};
 use crate::notice::{AreaName, Notice};
+use crate::order::target;
 use crate::primary::{Admitted, Merging, Waiting};
 use crate::setup::Ack;
 
 /// Reads of one thing before its mismatch is believed: a checkpoint may have moved the blocks meanwhile.
 const TRIES_MAX: u32 = 8;
-
-/// The extent that a write touches.
-fn target(request: &Request) -> Extent {
-    match request {
-        Request::Write { extent, .. }
-        | Request::WriteZeroes { extent, .. }
-        | Request::Trim { extent, .. } => *extent,
-        Request::WritePart { block, .. } => Extent::new(*block, 1),
-        Request::Read { .. } | Request::Flush | Request::Status { .. } => {
-            unreachable!("only writes wait for the log")
-        }
-    }
-}
 
 /// Whether it is to be durable in every mode.
 fn is_fua(request: &Request) -> bool {
@@ -55,11 +43,14 @@ impl Core {
         let Some(primary) = self.primary.as_mut() else { return };
         let mut waiting = core::mem::take(&mut primary.waiting);
         let mut kept = alloc::collections::VecDeque::new();
+        let mut ahead = self.ahead();
         while let Some(next) = waiting.pop_front() {
-            let extent = target(&next.request);
+            let extent = target(&next.request).expect("only writes wait for the log");
             let held =
                 self.primary.as_ref().is_some_and(|p| p.held_blocks.iter().any(|b| extent.contains(*b)));
-            if held && !next.merged {
+            // What was merged came before all that waits for it.
+            if (held || ahead.blocks(extent, || false)) && !next.merged {
+                ahead.push(extent);
                 kept.push_back(next);
                 continue;
             }

@@ -135,6 +135,8 @@ baits! {
         "A primary keeps a peer's progress by its address, whatever disk answers there.";
     ReplayUnchecked = "replay-unchecked" breaks "request-lands-once":
         "A request that is asked again is written again, whatever the log holds.";
+    OvertakesHeld = "overtakes-held" breaks "newest-attachment-writes":
+        "A write overtakes another one of the same blocks that has to wait.";
     AttachedOnce = "attached-once" breaks "newest-attachment-writes":
         "Clients that come later write under the attachment that their node holds already.";
     AttachForgotten = "attach-forgotten" breaks "newest-attachment-writes":

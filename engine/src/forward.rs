@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use seawall_sender::codec;
 use seawall_sender::frame::Kind;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Crc, Lsn, Origin};
+use seawall_wal::names::{Crc, Extent, Lsn, Origin};
 
 use crate::bait::Bait;
 use crate::core::{Core, Purpose};
@@ -18,6 +18,7 @@ use crate::forwarding::{Forward, Forwarding};
 use crate::io::{Buf, DiskDone, DiskError, DiskOp, Done, LetIn, LinkId, Refusal, Request, RequestId};
 use crate::line::Line;
 use crate::notice::Notice;
+use crate::order::target;
 
 /// Requests of one life: their numbers never meet those of another life.
 const NUMBERS_PER_LIFE: u64 = 1 << 40;
@@ -83,6 +84,13 @@ impl Kept {
             Wanted::Attach { .. } => false,
         }
     }
+
+    fn target(&self) -> Option<Extent> {
+        match &self.wanted {
+            Wanted::Request { request, .. } => target(request),
+            Wanted::Attach { .. } => None,
+        }
+    }
 }
 
 pub(crate) fn writes(request: &Request) -> bool {
@@ -119,6 +127,8 @@ pub(crate) struct Forwarder {
     next: u64,
     pub(crate) kept: BTreeMap<u64, Kept>,
     pub(crate) waiting: BTreeSet<u64>,
+    /// Writes whose buffer is with the disk before they can be given on.
+    with_disk: BTreeSet<u64>,
     attached: Attached,
     pub(crate) line: Option<Line>,
     pub(crate) lines: u32,
@@ -132,6 +142,7 @@ impl Forwarder {
             next: u64::from(boots) * NUMBERS_PER_LIFE,
             kept: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            with_disk: BTreeSet::new(),
             attached: Attached::No,
             line: None,
             lines: 0,
@@ -142,6 +153,12 @@ impl Forwarder {
     /// Clients' requests that are not answered.
     pub(crate) fn requests(&self) -> usize {
         self.kept.values().filter(|kept| matches!(kept.wanted, Wanted::Request { .. })).count()
+    }
+
+    /// Whether a write that came before that number is with the disk, and touches `extent`.
+    fn is_behind(&self, number: u64, extent: Extent) -> bool {
+        let before = self.with_disk.range(..number).filter_map(|before| self.kept.get(before)?.target());
+        before.into_iter().any(|before| before.overlaps(&extent))
     }
 
     /// Whether nothing is kept.
@@ -243,8 +260,15 @@ impl Core {
     fn give_all(&mut self, line: Option<Line>) {
         let numbers: Vec<u64> = self.forwarder.waiting.iter().copied().collect();
         let mut held_back = Vec::new();
+        let mut ahead = self.ahead();
         for number in numbers {
             let Some(kept) = self.forwarder.kept.get(&number) else { continue };
+            let behind =
+                |extent: &Extent| ahead.blocks(*extent, || self.forwarder.is_behind(number, *extent));
+            if let Some(extent) = kept.target().filter(behind) {
+                ahead.push(extent);
+                continue;
+            }
             let unnamed = kept.writes() && kept.origin == Origin::NONE;
             // In the order in which they came: who waits for an attachment is not overtaken for ever.
             if unnamed && (!held_back.is_empty() || !self.name_origin(number)) {
@@ -339,6 +363,7 @@ impl Core {
                 kept.place = Place::Busy;
                 kept.seen = if again { Some(seen) } else { None };
                 self.forwarder.waiting.remove(&number);
+                self.forwarder.with_disk.insert(number);
                 let what = DiskOp::Merge { base: buf, over: buf, first_sector, sectors, zero_base: true };
                 return self.disk(Purpose::PartSum { number }, what);
             }
@@ -453,11 +478,14 @@ impl Core {
         kept.place = if busy { Place::Busy } else { Place::Waiting };
         if !busy {
             self.forwarder.waiting.insert(number);
+        } else if kept.writes() {
+            self.forwarder.with_disk.insert(number);
         }
     }
 
     /// The disk let go of a request's buffer; of a part of a block, its checksum now.
     pub(crate) fn on_free(&mut self, number: u64, crc: Option<Crc>) {
+        self.forwarder.with_disk.remove(&number);
         let Some(kept) = self.forwarder.kept.get_mut(&number) else { return };
         kept.place = Place::Waiting;
         kept.crc = crc.or(kept.crc);

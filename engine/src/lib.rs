@@ -46,6 +46,7 @@ mod membership;
 mod mover;
 pub mod notice;
 mod opening;
+mod order;
 pub mod outlook;
 #[cfg(feature = "bait")]
 mod planted;

@@ -251,28 +251,24 @@ impl Core {
             let newest = self.attachments.newest();
             let origin = Origin { incarnation: expected, number: of.0 };
             let its_own = self.log.entry(newest).is_some_and(|entry| entry.origin == origin);
-            let incarnation = if newest == expected {
-                let kind = seawall_wal::record::Kind::Attach;
-                let extent = seawall_wal::names::Extent::default();
-                let header = self.next_header(kind, extent, Vec::new(), origin);
-                let lsn = header.lsn;
-                if self.append(header, None).is_err() {
-                    self.space_wanted();
-                    if let Some(primary) = self.primary.as_mut() {
-                        primary.attaching.push_front(wish);
-                    }
-                    return;
-                }
-                lsn
-            } else if its_own && newest > Lsn::ZERO {
-                // It asked before, and the answer was lost.
-                newest
-            } else {
+            if newest != expected && !its_own {
                 // Invariant: newest-attachment-writes. Somebody else's clients came later than its own.
                 self.want_pulse();
                 self.respond(owner, Err(Refusal::Superseded));
                 continue;
-            };
+            }
+            // Where it asked before, that answer was lost, or it forgot it: the attachment is fenced like any other.
+            let kind = seawall_wal::record::Kind::Attach;
+            let extent = seawall_wal::names::Extent::default();
+            let header = self.next_header(kind, extent, Vec::new(), origin);
+            let incarnation = header.lsn;
+            if self.append(header, None).is_err() {
+                self.space_wanted();
+                if let Some(primary) = self.primary.as_mut() {
+                    primary.attaching.push_front(wish);
+                }
+                return;
+            }
             let end = incarnation.next();
             // Its name must be for ever: in every mode it is durable on the quorum.
             self.want_durable(end);

@@ -9,7 +9,7 @@ mod cluster;
 mod site;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
@@ -40,6 +40,22 @@ impl Client {
         let (stream, _) = nbd::connect(target, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client(stream)
+    }
+
+    /// Write the first block, over new connections until one is not closed for what another node's clients wrote since.
+    fn come_and_write(target: &Target, fill: u8) -> Client {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut client = Client::connect(target);
+            client.send(0, 4096, fill);
+            match nbd::receive(&mut client.0) {
+                Ok(reply) => {
+                    assert_eq!(reply.error, 0);
+                    return client;
+                }
+                Err(error) => assert!(is_end(&error) && Instant::now() < deadline, "{error}"),
+            }
+        }
     }
 
     fn send(&mut self, offset: u64, bytes: u32, fill: u8) {
@@ -81,6 +97,11 @@ fn start() -> (Cluster, Target) {
         fs::write(&configs[A], format!("{text}\n[[nbd]]\nlisten = \"127.0.0.1:{port}\"\n")).unwrap();
     });
     (cluster, format!("nbd://127.0.0.1:{port}/vol").parse().unwrap())
+}
+
+/// Whether the other end closed the connection.
+fn is_end(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
 }
 
 /// A number of the first replica's metrics.
@@ -164,6 +185,22 @@ fn who_comes_after_a_connection_at_its_limit_writes_after_all_that_it_sent() {
         await_gauge(&cluster, "clients", |clients| clients == 0);
         cluster.await_in_sync(A);
     }
+    cluster.assert_equal(A);
+}
+
+#[test]
+fn who_writes_through_another_node_ends_the_connections_of_the_one_before() {
+    let cluster = Cluster::start(Shape { volume_mib: 16, log_mib: 4 });
+    let targets = cluster.targets(&[A, B]);
+    let mut here = Client::come_and_write(&targets[0], OLD);
+    let mut there = Client::come_and_write(&targets[1], NEW);
+    cluster.await_said(A, "kind=\"superseded\"");
+    here.send(0, 4096, OLD);
+    let error = nbd::receive(&mut here.0).expect_err("it is not answered");
+    assert!(is_end(&error), "{error}");
+    assert!(there.read() == [NEW; 4096]);
+    let mut again = Client::come_and_write(&targets[0], 0x33);
+    assert!(again.read() == [0x33; 4096] && there.read() == [0x33; 4096], "reads need no attachment");
     cluster.assert_equal(A);
 }
 

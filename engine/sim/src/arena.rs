@@ -117,9 +117,11 @@ impl Arena {
             | Bait::MoveUnnamed
             | Bait::CompleteTwice
             | Bait::LeakBuffer => Arena::Swarm,
-            Bait::AcceptStaleSession | Bait::ReadUnconfirmed | Bait::ForgetToAnswer | Bait::ReleaseTwice => {
-                Arena::Split
-            }
+            Bait::AcceptStaleSession
+            | Bait::ReadUnconfirmed
+            | Bait::ForgetToAnswer
+            | Bait::ReleaseTwice
+            | Bait::OvertakesHeld => Arena::Split,
             Bait::PromiseFalls
             | Bait::NeverYield
             | Bait::LineageBehind

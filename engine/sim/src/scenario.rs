@@ -91,8 +91,19 @@ pub(crate) struct Question {
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum What {
-    Write { extent: Extent, fua: bool },
-    Zero { extent: Extent, trim: bool },
+    Write {
+        extent: Extent,
+        fua: bool,
+    },
+    /// The first so many sectors of a block.
+    Part {
+        block: u64,
+        sectors: u8,
+    },
+    Zero {
+        extent: Extent,
+        trim: bool,
+    },
     Read(Extent),
     Flush,
 }

@@ -239,6 +239,10 @@ impl World {
         let stamp = self.client.stamp();
         let wish = match question.what {
             What::Write { extent, fua } => Wish::Write { stamp, place: Place::Blocks(extent), fua },
+            What::Part { block, sectors } => {
+                let place = Place::Sectors { block, first: 0, count: sectors };
+                Wish::Write { stamp, place, fua: false }
+            }
             What::Zero { extent, trim } => Wish::Zero { stamp, extent, trim, fua: false },
             What::Read(extent) => Wish::Read(extent),
             What::Flush => Wish::Flush,

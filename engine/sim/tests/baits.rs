@@ -107,6 +107,7 @@ baits! {
         base_blocks_that_wait_for_ever_are_caught: BaseWaitsForEver in "recovery/base-waits-no-more";
         a_candidate_that_never_yields_is_caught: NeverYield in "correctness/yields-to-a-better-log";
         a_reign_that_a_broken_fetch_forgets_is_caught: LineageBehind in "correctness/fetch-breaks-after-a-start";
+        a_write_that_overtakes_an_older_one_is_caught: OvertakesHeld in "correctness/overlapping-write-waits-its-turn";
         a_client_under_an_older_attachment_is_caught: AttachedOnce in "correctness/first-write-waits-and-the-other-node-has-the-attachment";
         a_candidate_that_does_not_sound_is_caught: NoPreVote in "correctness/flapping-follower";
         a_long_log_of_an_old_epoch_is_caught: RankByLength in "correctness/longer-is-not-better";

@@ -8,6 +8,7 @@ use super::{Condition, Do, Event, Expect, Question, Script, Step, What, When};
 use crate::clock::SECOND;
 use crate::deed::Act;
 use crate::device::Loss;
+use crate::oracle::ledger::has_parts;
 use crate::profile::Profile;
 use crate::scenario::conditions::{notice, outcome, whole_condition};
 use crate::word::Span;
@@ -140,7 +141,7 @@ fn act(text: &str) -> Read<Do> {
             "off" => false,
             other => return Err(format!("load {other:?}: on or off")),
         }),
-        name @ ("write" | "zero" | "trim" | "read" | "flush") => question(name, &mut words)?,
+        name @ ("write" | "sectors" | "zero" | "trim" | "read" | "flush") => question(name, &mut words)?,
         _ => return Act::read(text).map(Do::Act),
     };
     words.end()?;
@@ -158,6 +159,13 @@ fn question(verb: &str, words: &mut Words<'_>) -> Read<Do> {
     };
     let mut what = match verb {
         "write" => What::Write { extent: extent()?, fua: false },
+        "sectors" => {
+            let Extent { start: block, blocks } = extent()?;
+            let sectors = u8::try_from(blocks).ok().filter(|sectors| *sectors < 8 && has_parts(block));
+            let sectors = sectors
+                .ok_or("sectors: fewer than 8 of a block like 3 or 7, whose number leaves 3 divided by 4")?;
+            What::Part { block, sectors }
+        }
         "zero" => What::Zero { extent: extent()?, trim: false },
         "trim" => What::Zero { extent: extent()?, trim: true },
         "read" => What::Read(extent()?),
@@ -171,7 +179,7 @@ fn question(verb: &str, words: &mut Words<'_>) -> Read<Do> {
         }
     }
     let name = if words.take("as") { words.next().to_owned() } else { String::new() };
-    if name.len() == 1 || name.is_empty() && matches!(what, What::Write { .. }) {
+    if name.len() == 1 || name.is_empty() && matches!(what, What::Write { .. } | What::Part { .. }) {
         return Err(format!("{verb}: a name of more than one letter, like: as w1"));
     }
     if let What::Write { fua, .. } = &mut what {
