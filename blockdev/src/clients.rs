@@ -97,14 +97,17 @@ impl Clients {
     /// Before anything is looked at that came: whoever had hung up by now is done with. Its watch may tell only after
     /// what its client sent later, over another connection.
     pub(crate) fn look_around(&mut self, now: Instant, gear: &mut Gear) {
+        // Where replies have left, more is looked at as well; and a client that is gone may say so only to them.
         let received = gear.ring.over().filter_map(|token| {
-            if let Token::ClientReceive { client } = token { Some(*client) } else { None }
+            let (Token::ClientReceive { client } | Token::ClientSend { client }) = token else { return None };
+            Some(*client)
         });
         let mut heard: Vec<u32> = received.collect();
         if heard.is_empty() || self.len() < 2 {
             return;
         }
         heard.sort_unstable();
+        heard.dedup();
         let slots = (0..).zip(&self.slots).filter_map(|(slot, client)| Some((slot, client.as_ref()?)));
         let (asked, sockets): (Vec<u32>, Vec<&Descriptor>) = slots
             .filter(|(slot, client)| client.lags(heard.binary_search(slot).is_ok()))

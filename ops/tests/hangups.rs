@@ -26,8 +26,9 @@ const C: usize = 2;
 const BLOCK: u64 = 4096;
 /// Requests that a connection may have in flight.
 const REQUESTS_MAX: u64 = 256;
-/// More than that, as much as sockets hold whose other end is not read.
-const SENT: u64 = REQUESTS_MAX + 24;
+/// More than that, so little that it is in the server's socket whatever the server has read: what a TCP window keeps
+/// in the client's own kernel is out of everybody's sight, with the end behind it.
+const SENT: u64 = REQUESTS_MAX + 8;
 /// What is written by what was given up, and anew.
 const OLD: u8 = 0x11;
 const NEW: u8 = 0x22;
