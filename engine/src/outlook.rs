@@ -302,7 +302,8 @@ impl Facts {
             Rule::SpareLost | Rule::QuorumStays => {
                 (alloc::vec![self.epoch.replica], Some(self.epoch.replica), Some(Duration::ZERO))
             }
-            Rule::QuorumReturns => (alloc::vec![self.epoch.replica], Some(self.epoch.replica), None),
+            // Until then it may lose its lease, and be missed.
+            Rule::QuorumReturns => (named(&electors), Some(self.epoch.replica), None),
             Rule::HandedOver => (named(&electors), heir, Some(Duration::ZERO)),
             Rule::FailsOver => (named(&electors), self.best(&electors), Some(self.detection())),
             Rule::OperatorChooses => (named(&electors), self.best(&electors), None),
