@@ -13,6 +13,7 @@ usage: sim --seed N [--bait NAME] [--arena NAME] [--trace] [--timeline] [--save 
        sim --seeds A..B | --swarm  [--bait NAME] [--arena NAME] [--budget 10m] [--jobs N] [--failures N] [--shrink] [--coverage FILE] [--bare]
        sim --scenario FILE-OR-FOLDER [--seed N] [--jobs N] [--trace] [--timeline]
        sim --replay FILE [--trace] [--timeline] [--shrink]
+       sim --whatif A..B [--table FILE]
        sim --sweep [--table FILE]";
 
 /// What the command line asks for.

@@ -20,6 +20,7 @@ mod driver;
 pub mod effort;
 mod ending;
 mod executor;
+pub mod foretell;
 mod mishap;
 mod net;
 mod node;

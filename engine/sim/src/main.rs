@@ -12,6 +12,7 @@
 //! sim --arena NAME --seeds A..B         runs in a world aimed at something
 //! sim --scenario FILE-OR-FOLDER         scenarios, each over its seeds and with its baits
 //! sim --replay FILE                     what a script says
+//! sim --whatif A..B [--table FILE]      what a primary foretells of a killed replica, and what follows
 //! sim --sweep [--table FILE]            the storage sweep, all of it, and its table
 //! ```
 
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|argument| argument == "--sweep") {
         return sim::sweep::command(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|argument| argument == "--whatif") {
+        return sim::foretell::command(&arguments[1..]);
     }
     let asked = match arguments::read(&arguments) {
         Ok(asked) => asked,

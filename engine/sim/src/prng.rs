@@ -54,6 +54,8 @@ pub(crate) enum Stream {
     Dice,
     /// Who finds a new primary.
     Failover,
+    /// When and of whom something is foretold.
+    Forecast,
 }
 
 impl Stream {
@@ -85,6 +87,7 @@ impl Stream {
             Stream::Proof => 41,
             Stream::Dice => 23,
             Stream::Failover => 24,
+            Stream::Forecast => 42,
         }
     }
 }
