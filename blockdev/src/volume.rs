@@ -91,7 +91,7 @@ impl Volume {
             Role::Opening | Role::Candidate | Role::Starting => None,
             Role::Follower if epoch == Epoch::ZERO => None,
             Role::Follower => Some(Attachment::Granted),
-            Role::Faulted | Role::Drained => Some(Attachment::NotPrimary { primary: None }),
+            Role::Faulted | Role::Drained | Role::Removed => Some(Attachment::NotPrimary { primary: None }),
         }
     }
 }

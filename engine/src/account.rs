@@ -46,6 +46,8 @@ impl Core {
             fault: self.fault.clone(),
             requests: self.forwarder.requests(),
             boots: superblock.boots,
+            configuration: self.membership.newest().clone(),
+            pending: self.membership.pending(),
             peers: if self.primary.is_some() { self.peers() } else { Vec::new() },
             now: self.now,
             policy: Policy::of(&self.setup),

@@ -1,6 +1,7 @@
 //! Taking the best history of a majority: cut what left it, fetch what is lacking, yield if it is out of reach.
 
-use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use seawall_recovery::lineage;
 use seawall_sender::codec;
@@ -17,16 +18,12 @@ use crate::ballot::{Fetch, FetchEnd, Promise};
 use crate::candidate::{PATIENCE_YIELDING, Stage};
 use crate::core::{Core, Told};
 use crate::io::{LinkId, Payload};
+use crate::link::LinkUse;
 use crate::notice::Notice;
 
 impl Core {
     /// Drop what left the best history, then fetch what we lack of it.
-    pub(crate) fn adopt_from(
-        &mut self,
-        holder: ReplicaId,
-        best: &Promise,
-        promises: BTreeMap<ReplicaId, Promise>,
-    ) {
+    pub(crate) fn adopt_from(&mut self, holder: ReplicaId, best: &Promise) {
         let fork = lineage::fork(&self.lineage, self.log.end(), &best.lineage, best.log.end);
         let Some(candidate) = self.candidate.as_ref() else { return };
         let epoch = candidate.epoch;
@@ -43,8 +40,9 @@ impl Core {
         let until = self.now.after(self.setup.limits.candidacy_round);
         let Some(candidate) = self.candidate.as_mut() else { return };
         let (to, lineage) = (best.log.end, best.lineage.clone());
+        let electors = self.electorate.clone();
         let cutting = fork < self.log.end() && !self.setup.baited(Bait::FetchBeforeCut);
-        candidate.stage = Stage::Fetching { link, to, cutting, receiver: None, lineage, promises, until };
+        candidate.stage = Stage::Fetching { link, to, cutting, receiver: None, lineage, electors, until };
         if fork < self.log.end() && self.setup.baited(Bait::FetchBeforeCut) {
             self.cut_tail(fork, Told::Nothing);
             self.fetch_on();
@@ -155,5 +153,36 @@ impl Core {
             self.fetch_on();
         }
         self.candidate_progressed();
+    }
+
+    /// The best log is ours, durably. If it names other voters than those that were asked, they are asked anew: what was
+    /// promised before may be forgotten by the time that the others have answered.
+    pub(crate) fn adopted(&mut self) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let Stage::Fetching { electors, .. } = &candidate.stage else { return };
+        if *electors == self.electorate {
+            self.reign();
+        } else {
+            self.round_failed("the best log names other voters: they are asked next");
+        }
+    }
+
+    /// Connect to all who have a say and to whom there is no connection.
+    pub(crate) fn connect_voters(&mut self) {
+        let Some(candidate) = self.candidate.as_ref() else { return };
+        let (me, round) = (self.me(), u64::from(candidate.rounds));
+        let unheard = |replica: &ReplicaId| *replica != me && !candidate.links.contains_key(replica);
+        let others: Vec<(ReplicaId, String)> = self
+            .electorate
+            .voters()
+            .filter(unheard)
+            .filter_map(|replica| Some((replica, self.address_of(replica, round.wrapping_sub(1))?)))
+            .collect();
+        for (replica, address) in others {
+            let link = self.connect(replica, address, LinkUse::Candidacy { replica, welcomed: false });
+            if let Some(candidate) = self.candidate.as_mut() {
+                candidate.links.insert(replica, link);
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use seawall_sender::violation::Violation;
 use seawall_wal::names::{Epoch, LsnRange};
 
 use crate::bait::Bait;
-use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise, Standing};
+use crate::ballot::{Ask, Denial, Denied, Fetch, FetchEnd, Promise, Standing};
 use crate::candidate::PATIENCE;
 use crate::core::{Core, Purpose, Told};
 use crate::io::{Area, DiskDone, DiskError, LinkId, Refusal};
@@ -38,7 +38,14 @@ impl Core {
             hears_a_primary: self.hears_a_primary(),
             leased: self.leased_against(ask.epoch.replica).is_some() || !ask.planned && self.holds_lease(),
         };
-        if let Some(why) = standing.denial(&ask) {
+        let why = if self.is_removed() {
+            Some(Denial::Removed)
+        } else if !self.may_lead(ask.epoch.replica, ask.configuration) {
+            Some(Denial::NotVoter)
+        } else {
+            standing.denial(&ask)
+        };
+        if let Some(why) = why {
             self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });
             self.refused = Some((ask.epoch, why, self.now));
             if ask.planned {

@@ -141,6 +141,12 @@ baits! {
         "Clients that come later write under the attachment that their node holds already.";
     AttachForgotten = "attach-forgotten" breaks "newest-attachment-writes":
         "A new primary does not know which attachment was the newest before its reign.";
+    StaleConfigCounted = "stale-config-counted" breaks "both-majorities":
+        "While a configuration is pending, the quorum of the one before it counts alone.";
+    LearnerCounts = "learner-counts" breaks "both-majorities":
+        "A learner counts and votes like a voter.";
+    TwoAtOnce = "two-at-once" breaks "one-change-at-a-time":
+        "A second change of the membership begins while one is pending, and what is before both is forgotten.";
     ResumeUnasked = "resume-unasked" breaks "stale-session-changes-nothing":
         "After a reconnect the feed goes on where the primary remembers to have been, without a handshake.";
 }

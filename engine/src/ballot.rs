@@ -17,6 +17,8 @@ pub struct Ask {
     pub sounding: bool,
     /// An operator wants it: a live primary is no reason to refuse.
     pub planned: bool,
+    /// The number of the newest configuration in the candidate's log.
+    pub configuration: u64,
 }
 
 /// A promise, durable before it is spoken; or, to a sounding, the word that it would be given.
@@ -62,6 +64,10 @@ pub enum Denial {
     Unable,
     /// Another replica holds a lease that it granted.
     Leased,
+    /// The candidate is no voter by a configuration that is as new as the one that it knows.
+    NotVoter,
+    /// It was removed from the volume itself.
+    Removed,
 }
 
 impl Denial {
@@ -74,6 +80,8 @@ impl Denial {
             Denial::LivePrimary => "there is a live primary",
             Denial::Unable => "its disk failed or it is shutting down",
             Denial::Leased => "the primary's lease has not run out",
+            Denial::NotVoter => "the candidate is no voter",
+            Denial::Removed => "it was removed from the volume",
         }
     }
 }

@@ -17,6 +17,7 @@ use seawall_wal::record::Kind as RecordKind;
 
 use crate::bait::Bait;
 use crate::ballot::{Ask, Denial, Denied, Promise, is_elected};
+use crate::commit::Electorate;
 use crate::core::{Core, Told};
 use crate::io::{Answered, CommandId, LinkId};
 use crate::link::LinkUse;
@@ -53,7 +54,8 @@ pub(crate) enum Stage {
         cutting: bool,
         receiver: Option<Receiver>,
         lineage: Vec<LineageRow>,
-        promises: BTreeMap<ReplicaId, Promise>,
+        /// Who elected it, by the log that it had then.
+        electors: Electorate,
         until: Instant,
     },
     /// Primary; its start has not committed. An operator hears so at last.
@@ -66,7 +68,7 @@ pub(crate) struct Candidate {
     pub(crate) epoch: Epoch,
     pub(crate) stage: Stage,
     command: Option<CommandId>,
-    rounds: u32,
+    pub(crate) rounds: u32,
     leased_rounds: u32,
     /// The highest promise that a refusal named.
     pub(crate) highest: Epoch,
@@ -151,8 +153,14 @@ impl Core {
         }
     }
 
-    /// Ask for promises, once or (without an operator) until somebody reigns.
+    /// Ask for promises, once or (without an operator) until somebody reigns. Who is no voter does not.
     pub(crate) fn campaign(&mut self, command: Option<CommandId>) {
+        if !self.is_voter(self.me()) {
+            if let Some(id) = command {
+                self.answer(id, Err("this replica is not a voter: it can't be primary".into()));
+            }
+            return;
+        }
         let candidate = Candidate {
             epoch: Epoch::ZERO,
             stage: Stage::Resting { until: self.now },
@@ -192,25 +200,6 @@ impl Core {
         self.count_willing();
     }
 
-    /// Connect to all who have a say and to whom there is no connection.
-    fn connect_voters(&mut self) {
-        let Some(candidate) = self.candidate.as_ref() else { return };
-        let (me, round) = (self.me(), u64::from(candidate.rounds));
-        let unheard = |replica: &ReplicaId| *replica != me && !candidate.links.contains_key(replica);
-        let others: Vec<(ReplicaId, String)> = self
-            .electorate
-            .voters()
-            .filter(unheard)
-            .filter_map(|replica| Some((replica, self.address_of(replica, round.wrapping_sub(1))?)))
-            .collect();
-        for (replica, address) in others {
-            let link = self.connect(replica, address, LinkUse::Candidacy { replica, welcomed: false });
-            if let Some(candidate) = self.candidate.as_mut() {
-                candidate.links.insert(replica, link);
-            }
-        }
-    }
-
     /// A connection of the candidacy is open.
     pub(crate) fn candidacy_connected(&mut self, link: LinkId, replica: ReplicaId) {
         let hello = Hello::new(&self.identity(), replica);
@@ -235,7 +224,8 @@ impl Core {
     fn ask(&mut self, link: LinkId, sounding: bool) {
         let Some(candidate) = self.candidate.as_ref() else { return };
         let epoch = candidate.epoch;
-        let ask = Ask { epoch, sounding, planned: candidate.command.is_some() };
+        let configuration = self.membership.newest().number;
+        let ask = Ask { epoch, sounding, planned: candidate.command.is_some(), configuration };
         self.send(link, Kind::Ask, epoch, SessionId::NONE, &codec::encode(&ask), None);
     }
 
@@ -347,8 +337,8 @@ impl Core {
             self.reign();
             return;
         }
-        let (holder, promise, promises) = (best.0, best.1.clone(), promises.clone());
-        self.adopt_from(holder, &promise, promises);
+        let (holder, promise) = (best.0, best.1.clone());
+        self.adopt_from(holder, &promise);
     }
 
     /// Our own log moved.
@@ -375,19 +365,8 @@ impl Core {
         }
     }
 
-    /// The best log is ours, durably. It may name other voters than the ones that were asked: then they are asked, too.
-    fn adopted(&mut self) {
-        let until = self.now.after(self.setup.limits.candidacy_round);
-        let Some(candidate) = self.candidate.as_mut() else { return };
-        let Stage::Fetching { promises, .. } = &mut candidate.stage else { return };
-        let promises = core::mem::take(promises);
-        candidate.stage = Stage::Asking { own: true, promises, until };
-        self.connect_voters();
-        self.count_promises();
-    }
-
     /// History is complete and durable: begin to write in the new epoch.
-    fn reign(&mut self) {
+    pub(crate) fn reign(&mut self) {
         if !self.is_voter(self.me()) {
             // What it adopted says so. Who promised asks for promises itself after a while.
             return self.candidate_ends("the best log says that this replica is no voter any more");

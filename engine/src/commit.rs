@@ -57,8 +57,15 @@ impl Electorate {
     }
 
     /// The lists of voters that each decide.
+    // Invariant: both-majorities. Whoever decides asks each list.
     pub fn rolls(&self) -> impl Iterator<Item = &[ReplicaId]> {
         core::iter::once(&self.newest[..]).chain(self.before.as_deref())
+    }
+
+    /// That of the newest configuration alone.
+    #[must_use]
+    pub fn of_newest(&self) -> Electorate {
+        Electorate { newest: self.newest.clone(), before: None }
     }
 
     /// Everybody who has a say.

@@ -190,6 +190,13 @@ pub(crate) struct Core {
     pub(crate) membership: Membership,
     /// Who decides, by that membership.
     pub(crate) electorate: Electorate,
+    /// It changed in this step: what follows from that is to be seen to.
+    pub(crate) members_changed: bool,
+    /// The operator who waits for a configuration to be settled.
+    pub(crate) changing: Option<(CommandId, u64)>,
+    /// A member said that this replica was removed.
+    pub(crate) told_removed: bool,
+    pub(crate) has_left: bool,
     /// Our clients' requests.
     pub(crate) forwarder: Forwarder,
     /// The connections over which peers' clients are heard; their sessions are remembered for as long as we live.
@@ -269,6 +276,10 @@ impl Core {
             attachments,
             electorate: membership.electorate(),
             membership,
+            members_changed: false,
+            changing: None,
+            told_removed: false,
+            has_left: false,
             forwarder,
             served: BTreeMap::new(),
             shares: BTreeMap::new(),

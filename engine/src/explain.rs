@@ -102,6 +102,7 @@ impl Facts {
             Role::Opening => (Condition::Opening, Part::Alone),
             Role::Faulted => (Condition::Faulted, Part::Alone),
             Role::Drained => (Condition::Ending, Part::Alone),
+            Role::Removed => (Condition::Fit, Part::Alone),
             Role::Primary => (Condition::Fit, Part::Reigning),
             Role::Starting => (Condition::Fit, Part::Starting),
             Role::Candidate => (Condition::Fit, Part::Asking),

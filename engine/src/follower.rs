@@ -126,7 +126,7 @@ impl Core {
         self.send(link, Kind::Refuse, epoch, session, &codec::encode(&refuse), None);
     }
 
-    fn refuse_session(&mut self, link: LinkId, epoch: Epoch, session: SessionId, why: Refusal) {
+    pub(crate) fn refuse_session(&mut self, link: LinkId, epoch: Epoch, session: SessionId, why: Refusal) {
         let refuse = Refuse { promised: self.promised(), why };
         self.send(link, Kind::Refuse, epoch, session, &codec::encode(&refuse), None);
     }
@@ -135,6 +135,9 @@ impl Core {
     pub(crate) fn on_greet(&mut self, link: LinkId, greet: Greet) {
         let Greet { session, epoch, .. } = greet;
         let promised = self.promised();
+        if self.turns_away(link, &greet) {
+            return;
+        }
         if self.fault.is_some() {
             return self.refuse_session(link, epoch, session, Refusal::Faulted);
         }

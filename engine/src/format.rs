@@ -31,6 +31,13 @@ pub fn rejoining(setup: &Setup, geometry: Geometry, lives: u32) -> Superblock {
     Superblock { base: BaseState::Blank, promises_lost: true, boots: lives, ..newborn(setup, geometry) }
 }
 
+/// The superblock of a replica that is to join a volume which exists: it holds nothing, and votes on nothing before a
+/// primary has rebuilt it.
+#[must_use]
+pub fn joiner(setup: &Setup, geometry: Geometry) -> Superblock {
+    Superblock { base: BaseState::Blank, ..newborn(setup, geometry) }
+}
+
 /// The superblock of a replica whose copy is thrown away. It keeps who it is and what it promised: what it said to
 /// candidates still binds it. Its log and its checksum table are void, and are to be zeroed by the caller.
 #[must_use]

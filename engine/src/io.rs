@@ -18,6 +18,7 @@ use seawall_wal::names::{Crc, Extent, Lsn, ReplicaId};
 use seawall_wal::record::HEADER_BYTES;
 use seawall_wal::scan::Scanned;
 
+use crate::change::Change;
 use crate::notice::Notice;
 
 /// Names a disk operation between its `Disk` output and its `DiskDone` input. Never reused within a life.
@@ -266,6 +267,8 @@ pub enum Command {
         /// To whom.
         to: Option<ReplicaId>,
     },
+    /// Change the membership.
+    Change(Change),
     /// Stop admitting, finish what is in flight, checkpoint, write the clean mark.
     Drain,
     /// A digest of the volume's bytes at the next LSN at which all in-sync replicas can be compared.
@@ -282,6 +285,8 @@ pub enum Answered {
     Promoted(String),
     /// The lease was handed back; that replica asks for promises now.
     HandedOver(ReplicaId),
+    /// The configuration of that number is settled.
+    Configured(u64),
     /// Nothing is in flight, all is home, the clean mark is durable: the process may end.
     Drained,
     /// Digests at one LSN: of this replica, and of each in-sync peer that answered.

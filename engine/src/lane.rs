@@ -39,6 +39,8 @@ use crate::setup::Limits;
 pub(crate) struct Lane {
     /// Where it listens, by the newest configuration.
     pub(crate) address: String,
+    /// How often it was connected to.
+    tries: u64,
     pub(crate) sender: Sender,
     pub(crate) session: State,
     pub(crate) link: Option<LinkId>,
@@ -74,6 +76,7 @@ impl Lane {
             Window { window_records: limits.window_records as u64, window_bytes: limits.window_bytes };
         Lane {
             address: member.address.clone(),
+            tries: 0,
             sender: Sender::new(member.replica, &window),
             session: State::new(now),
             link: None,
@@ -201,7 +204,9 @@ impl Core {
         match effect {
             Effect::Connect { session } => {
                 self.sessions_begun = session.count;
-                let address = self.address_of(replica, session.count.into()).unwrap_or_default();
+                let tries = self.lanes[&replica].tries;
+                let address = self.address_of(replica, tries).unwrap_or_default();
+                self.lane_mut(replica).tries += 1;
                 let link = self.connect(replica, address, LinkUse::Session { replica, welcomed: false });
                 self.lane_mut(replica).link = Some(link);
             }
@@ -213,7 +218,10 @@ impl Core {
                 let epoch = self.epoch();
                 let lineage = seawall_recovery::lineage::newest(&self.lineage).to_vec();
                 let log = LsnRange::new(self.log.start(), self.log.end());
-                let greet = codec::encode(&Greet { session, epoch, lineage, log, settled: self.settled });
+                let configuration = self.membership.newest().number;
+                let settled = self.settled;
+                let greet = Greet { session, epoch, lineage, log, settled, configuration };
+                let greet = codec::encode(&greet);
                 self.send_lane(replica, Kind::Greet, epoch, session, &greet, None);
             }
             Effect::SendBegin { session, decision, plan, target } => {
@@ -375,6 +383,11 @@ impl Core {
         let _ = self.lane_event(replica, Event::Superseded { by: Superseder::Epoch });
         let lane = self.lane_mut(replica);
         lane.session = State::new(Instant::default());
+    }
+
+    /// It is no member any more.
+    pub(crate) fn lane_left(&mut self, replica: ReplicaId) {
+        let _ = self.lane_event(replica, Event::Superseded { by: Superseder::Membership });
     }
 
     /// What we know of ourselves, for a plan.

@@ -24,6 +24,7 @@ mod bait;
 pub mod ballot;
 mod base_lane;
 mod candidate;
+pub mod change;
 pub mod commit;
 mod core;
 mod dice;

@@ -98,7 +98,7 @@ impl Core {
         let since = self.now;
         self.links.insert(link, LinkUse::Unknown { since, proven });
         let stranger = match proven {
-            Proven::Replica { replica, .. } if !self.is_member(replica) => Some(replica),
+            Proven::Replica { replica, .. } if !self.may_speak(replica) => Some(replica),
             Proven::Replica { .. } | Proven::Nobody => None,
         };
         let judged = check_guest(&self.identity(), proven)
@@ -348,12 +348,17 @@ impl Core {
         }
         check_proof(&us, hello.from, proven)?;
         let why = match check_hello(&us, frame.header.volume, &hello) {
-            Ok(version) if (hello.from != us.replica || whoever) && self.is_member(hello.from) => {
+            Ok(version)
+                if (hello.from != us.replica || whoever)
+                    && self.may_speak(hello.from)
+                    && !self.is_retired(hello.from) =>
+            {
                 self.links.insert(link, LinkUse::Inbound { peer: hello.from });
                 let welcome = codec::encode(&Welcome::new(&us, version));
                 self.send(link, Kind::Welcome, Epoch::ZERO, SessionId::NONE, &welcome, None);
                 return Ok(());
             }
+            Ok(_) if self.is_retired(hello.from) => Parting::Removed,
             Ok(_) => Parting::NotMember,
             Err(mismatch) => Parting::Mismatched(mismatch),
         };
@@ -362,12 +367,20 @@ impl Core {
         self.send(link, Kind::Farewell, Epoch::ZERO, SessionId::NONE, &farewell, None);
         let violation = match why {
             Parting::Mismatched(mismatch) => Violation::Mismatched(mismatch),
-            Parting::NotMember | Parting::ShuttingDown | Parting::Superseded | Parting::Violated => {
-                Violation::NotMember { replica: hello.from }
-            }
+            Parting::NotMember
+            | Parting::Removed
+            | Parting::ShuttingDown
+            | Parting::Superseded
+            | Parting::Violated => Violation::NotMember { replica: hello.from },
         };
         self.notice(Notice::PeerViolated { violation });
         Ok(())
+    }
+
+    /// Whether a replica is heard at all: a member; one that was, to be told so; any, while no primary is heard of, since
+    /// then a change may have been missed. What that one says must show it.
+    fn may_speak(&self, replica: ReplicaId) -> bool {
+        self.is_member(replica) || self.is_retired(replica) || !self.hears_a_primary()
     }
 
     fn check_welcome(&self, replica: ReplicaId, frame: &Frame) -> Result<(), Violation> {
@@ -382,6 +395,7 @@ impl Core {
         let farewell: Farewell = codec::decode(&frame.meta)?;
         match farewell.why {
             Parting::Mismatched(mismatch) => return Err(Violation::Mismatched(mismatch)),
+            Parting::Removed => self.on_removed(),
             Parting::ShuttingDown | Parting::Superseded | Parting::Violated | Parting::NotMember => {}
         }
         self.lose(link);

@@ -97,6 +97,7 @@ impl Membership {
 
     /// Who decides: the voters of the newest and, while that is pending, also those of the one before.
     pub(crate) fn electorate(&self) -> Electorate {
+        // Invariant: both-majorities.
         let voters = |configuration: &Configuration| configuration.voters().collect::<Vec<ReplicaId>>();
         Electorate::new(voters(self.newest()), self.before().map(voters))
     }
@@ -105,7 +106,10 @@ impl Membership {
 impl Core {
     /// A configuration joined the log, was settled or was cut: who decides and who is fed may be others now.
     pub(crate) fn on_members(&mut self) {
+        self.members_changed = true;
         self.electorate = self.membership.electorate();
+        #[cfg(feature = "bait")]
+        self.misjudge_electorate();
         let me = self.me();
         let mut members: Vec<Member> = Vec::new();
         // The newest says last where somebody is.
@@ -127,7 +131,7 @@ impl Core {
 
     /// Whether its promises and its durable frontier count, by the configuration in force.
     pub(crate) fn is_voter(&self, replica: ReplicaId) -> bool {
-        self.membership.newest().votes(replica)
+        self.membership.newest().votes(replica) && (replica != self.me() || !self.told_removed)
     }
 
     /// Whether any configuration that may have a say names it.
@@ -135,10 +139,23 @@ impl Core {
         self.membership.all().any(|configuration| configuration.member(replica).is_some())
     }
 
+    /// Whether it was a member and is none any more, for good.
+    pub(crate) fn is_retired(&self, replica: ReplicaId) -> bool {
+        self.membership.settled().retired.contains(&replica) && !self.is_member(replica)
+    }
+
+    /// Whether a candidate or primary is to be heard that names that configuration as its newest. Whoever is no voter by
+    /// any of ours, of which the later ones may yet be cut, must know a newer one.
+    pub(crate) fn may_lead(&self, replica: ReplicaId, number: u64) -> bool {
+        let votes = self.membership.all().any(|configuration| configuration.votes(replica));
+        votes || number > self.membership.newest().number
+    }
+
     /// Where it is said to listen; another word of it with another attempt, if there are two.
     pub(crate) fn address_of(&self, replica: ReplicaId, attempt: u64) -> Option<String> {
         let named = self.lanes.get(&replica).map(|lane| &lane.address).filter(|address| !address.is_empty());
         let told = self.setup.member(replica).map(|peer| &peer.address);
+        let told = told.filter(|told| named != Some(*told));
         match (named, told) {
             (Some(_), Some(told)) if attempt % 2 == 1 => Some(told.clone()),
             (Some(known), _) | (None, Some(known)) => Some(known.clone()),

@@ -287,6 +287,28 @@ notices! {
         /// Where.
         at: Lsn,
     } Info "replayed" "a request that was asked again is record {at}: it is not written again";
+    /// A record brings a new configuration; it is in force, and not settled yet.
+    ConfigurationBegun {
+        /// Its number.
+        number: u64,
+        /// Where the record is.
+        at: Lsn,
+    } Info "configuration-begun" "configuration {number} begins with record {at}";
+    /// Both majorities have the record of a configuration.
+    ConfigurationSettled {
+        /// Its number.
+        number: u64,
+    } Info "configuration-settled" "configuration {number} is settled";
+    /// This replica is no member any more.
+    Left {
+        /// The newest configuration that it knows.
+        number: u64,
+    } Warn "left" "this replica was removed from the volume (it knows configuration {number}): it serves nothing and votes on nothing; stop it and keep or wipe its disk";
+    /// The configuration file and the disk name different members.
+    MembersDiffer {
+        /// What the disk knows, and where the file differs.
+        why: alloc::string::String,
+    } Warn "members-differ" "{why}";
     /// Everything is home and the clean mark is durable.
     Drained {
         /// Where the log ends.

@@ -243,6 +243,29 @@ pub(crate) fn terms(setup: &Setup) -> Terms {
     }
 }
 
+/// Where the configuration file names other members than the disk, which counts; for the operator.
+pub(crate) fn difference(known: &Configuration, setup: &Setup) -> Option<String> {
+    let voter = |member: &seawall_wal::configuration::Member| member.suffrage == Suffrage::Voter;
+    let alike = |member: &seawall_wal::configuration::Member| {
+        setup.member(member.replica).is_some_and(|peer| !peer.voter || voter(member))
+    };
+    let missing: Vec<&str> =
+        known.members.iter().filter(|member| !alike(member)).map(|member| member.name.as_str()).collect();
+    let others = setup.members.iter().filter(|peer| known.member(peer.replica).is_none());
+    let others: Vec<&str> = others.map(|peer| peer.name.as_str()).collect();
+    if missing.is_empty() && others.is_empty() {
+        return None;
+    }
+    let list = |names: &[&str]| if names.is_empty() { "none".to_string() } else { names.join(", ") };
+    Some(format!(
+        "the configuration file names other members than the disk, which counts (configuration {}): the file lacks {}, and \
+         names {} that the disk does not; correct its list of replicas",
+        known.number,
+        list(&missing),
+        list(&others)
+    ))
+}
+
 /// The members as the configuration names them, for the superblock.
 pub(crate) fn members(setup: &Setup) -> Vec<seawall_wal::superblock::Member> {
     setup

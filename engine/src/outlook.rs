@@ -327,7 +327,12 @@ impl Facts {
 
     /// Those that would promise, were they asked without a primary around.
     fn electors<'a>(&self, left: &[&'a Copy]) -> Vec<&'a Copy> {
-        let ask = Ask { epoch: self.epoch.successor(self.epoch.replica), sounding: true, planned: false };
+        let ask = Ask {
+            epoch: self.epoch.successor(self.epoch.replica),
+            sounding: true,
+            planned: false,
+            configuration: u64::MAX,
+        };
         let promises = |copy: &&Copy| {
             let standing = Standing {
                 able: copy.there,

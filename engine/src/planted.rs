@@ -6,17 +6,33 @@ use seawall_recovery::lineage;
 use seawall_recovery::messages::{Begin, BeginPlan};
 use seawall_sender::receiver::Receiver;
 use seawall_sender::violation::Violation;
+use seawall_wal::configuration::Suffrage;
 use seawall_wal::names::{Extent, Lsn, LsnRange, Origin, ReplicaId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::BaseState;
 
 use crate::bait::Bait;
+use crate::commit::Electorate;
 use crate::core::{Core, Told};
 use crate::follower::Stage;
 use crate::primary::Primary;
 use crate::scribe::Safety;
 
 impl Core {
+    /// What a stale count of voters takes for those who decide.
+    pub(crate) fn misjudge_electorate(&mut self) {
+        let newest = self.membership.newest();
+        if self.setup.baited(Bait::StaleConfigCounted) {
+            let before = self.membership.before().unwrap_or(newest);
+            self.electorate = Electorate::new(before.voters().collect(), None);
+        } else if self.setup.baited(Bait::LearnerCounts) {
+            let all = newest.members.iter().filter(|member| member.suffrage != Suffrage::Observer);
+            self.electorate = Electorate::new(all.map(|member| member.replica).collect(), None);
+        } else if self.setup.baited(Bait::TwoAtOnce) {
+            self.electorate = Electorate::new(newest.voters().collect(), None);
+        }
+    }
+
     /// [`Bait::ReignAgain`]: the last reign goes on, without a word to anybody. Whether it does.
     pub(crate) fn reigns_again(&mut self) -> bool {
         let promised = self.promised();

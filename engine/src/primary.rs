@@ -339,6 +339,7 @@ impl Core {
         if let Some(id) = primary.handing.and_then(|handing| handing.command()) {
             self.answer(id, Err("not handed over: the reign ended before".into()));
         }
+        self.change_in_doubt();
         self.digests.wanted.clear();
         for question in core::mem::take(&mut self.digests.questions) {
             self.answer(question.id, Err("this replica is not the primary any more: ask again".into()));

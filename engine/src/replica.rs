@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use seawall_sender::time::Instant;
+use seawall_wal::configuration::Configuration;
 use seawall_wal::names::{Epoch, Lsn};
 
 use crate::commit::Electorate;
@@ -138,6 +139,10 @@ fn open(now: Instant, setup: Setup, found: Found, next_op: u64, out: &mut Outbox
     if let Some(at) = torn {
         out.push(Output::Notice(Notice::TornTailCut { at }));
     }
+    let known = crate::opening::configuration(&found.superblock, &setup);
+    if let Some(why) = crate::opening::difference(&known, &setup) {
+        out.push(Output::Notice(Notice::MembersDiffer { why }));
+    }
     let mut core = Core::new(now, setup, found, next_op);
     core::mem::swap(out, &mut core.out);
     let setup = core.setup.clone();
@@ -168,7 +173,7 @@ fn turn_away(input: Input, why: &str, out: &mut Outbox) {
         }
         Input::Command {
             id,
-            command: Command::Promote { .. } | Command::HandOver { .. } | Command::Digest,
+            command: Command::Promote { .. } | Command::HandOver { .. } | Command::Change(_) | Command::Digest,
         } => {
             out.push(Output::Answer { id, answer: Err(why.into()) });
         }
@@ -201,6 +206,8 @@ fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
         fault,
         requests: 0,
         boots: 0,
+        configuration: Configuration::default(),
+        pending: None,
         peers: Vec::new(),
         now: Instant::default(),
         policy: Policy::of(setup),
@@ -228,11 +235,13 @@ impl Core {
             Input::Command { id, command } => match command {
                 Command::Promote { take_over } => self.on_promote(id, take_over),
                 Command::HandOver { to } => self.on_handover_command(id, to),
+                Command::Change(change) => self.on_change(id, &change),
                 Command::Drain => self.on_drain(id),
                 Command::Digest => self.ask_digest(id),
             },
             Input::Tick => self.on_tick(),
         }
+        self.members_due();
         self.hear_parked();
         self.forward();
         self.make_space();
@@ -363,6 +372,8 @@ impl Core {
             Role::Faulted
         } else if self.drained {
             Role::Drained
+        } else if self.is_removed() {
+            Role::Removed
         } else if let Some(primary) = &self.primary {
             if primary.serving { Role::Primary } else { Role::Starting }
         } else if resting {

@@ -80,13 +80,22 @@ impl Core {
             rule = CommitRule::One;
         }
         let mut settled = self.electorate.committed(rule, me, durable);
-        if let Some(pending) = self.membership.pending()
-            && rule == CommitRule::One
-            && self.electorate.committed(CommitRule::Majority, me, durable) <= pending
-        {
+        let mut deciding = None;
+        if let Some(pending) = self.membership.pending().filter(|_| rule != CommitRule::Majority) {
             // Whoever is promoted asks a majority: what decides who that is must be known to one, in every mode.
-            settled = settled.min(pending);
+            let known = self.electorate.committed(CommitRule::Majority, me, durable) > pending;
+            match rule {
+                CommitRule::One if !known => settled = settled.min(pending),
+                // Nobody reigns any more who does not know of it, so a copy that left need not be waited for.
+                CommitRule::All if known => deciding = Some(self.electorate.of_newest()),
+                CommitRule::One | CommitRule::All | CommitRule::Majority => {}
+            }
         }
+        let electorate = deciding.as_ref().unwrap_or(&self.electorate);
+        settled = match rule {
+            CommitRule::All => electorate.committed(rule, me, durable),
+            CommitRule::One | CommitRule::Majority => settled,
+        };
         // An epoch's own start record decides when its frontiers begin to move.
         if settled <= first {
             return;
@@ -94,7 +103,7 @@ impl Core {
         let committed = match self.setup.ack {
             Ack::Durable => settled,
             Ack::Written if rule == CommitRule::One && settled < self.log.durable() => settled,
-            Ack::Written => self.electorate.committed(rule, me, written).max(settled),
+            Ack::Written => electorate.committed(rule, me, written).max(settled),
         };
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);

@@ -8,6 +8,7 @@ use core::time::Duration;
 use seawall_recovery::progress::Progress;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
+use seawall_wal::configuration::Configuration;
 use seawall_wal::names::{Epoch, LineageRow, Lsn, ReplicaId};
 
 use crate::ballot::Denial;
@@ -32,6 +33,8 @@ pub enum Role {
     Faulted,
     /// Shut down cleanly.
     Drained,
+    /// No member of the volume any more.
+    Removed,
 }
 
 impl Role {
@@ -46,6 +49,7 @@ impl Role {
             Role::Primary => "primary",
             Role::Faulted => "faulted",
             Role::Drained => "drained",
+            Role::Removed => "removed",
         }
     }
 }
@@ -97,6 +101,10 @@ pub struct Status {
     pub requests: usize,
     /// Starts of this replica over its life.
     pub boots: u32,
+    /// The configuration in force.
+    pub configuration: Configuration,
+    /// Where its record is, while that is not known to be settled.
+    pub pending: Option<Lsn>,
     /// On a primary: its peers.
     pub peers: Vec<PeerStatus>,
     /// The moment of which all this tells, on the replica's own clock.

@@ -1,6 +1,6 @@
 //! The admin interface: one JSON object per line and way, over a unix socket.
 //!
-//! A request is `{"ask":"status"}`, `"promote"`, `"digest"` or `"stop"`; its answer is `{"ok":…}` or
+//! A request is `{"ask":"status"}`, `"promote"`, `"digest"` or `"stop"`, or `{"ask":{"remove":{"replica":…}}}`; its answer is `{"ok":…}` or
 //! `{"error":{"code":…,"what":…}}`. Requests of one connection are answered in order.
 
 use std::io::{BufRead, BufReader, Write};
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use seawall_engine::change::Change;
 use seawall_engine::io::{Answered, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use crate::fault::{Exit, Fault};
+use crate::quantity;
 use crate::report::Report;
 use crate::serve::Plane;
 
@@ -23,7 +25,7 @@ use crate::serve::Plane;
 const REQUEST_BYTES_MAX: u64 = 4096;
 
 /// What can be asked of a daemon.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// The [`Report`].
@@ -36,6 +38,27 @@ pub enum Ask {
     HandOver,
     /// The [`Digests`].
     Digest,
+    /// Have a new replica join.
+    Add {
+        /// Its identity.
+        id: String,
+        /// Its name.
+        name: String,
+        /// Where it listens: host and port.
+        address: String,
+    },
+    /// Have a replica leave.
+    Remove {
+        /// Its name or identity.
+        replica: String,
+    },
+    /// A replica listens elsewhere.
+    Move {
+        /// Its name or identity.
+        replica: String,
+        /// Host and port.
+        address: String,
+    },
     /// Drain and end; answered when it is drained.
     Stop,
 }
@@ -138,6 +161,13 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
             }
             other => Err(refused(format!("an answer to something else: {other:?}"))),
         },
+        Ask::Add { .. } | Ask::Remove { .. } | Ask::Move { .. } => {
+            let change = change(ask, plane).await.map_err(refused)?;
+            match plane.node.command(Command::Change(change)).await.map_err(refused)? {
+                Answered::Configured(number) => Ok(json!({ "configuration": number })),
+                other => Err(refused(format!("an answer to something else: {other:?}"))),
+            }
+        }
         Ask::Stop => {
             let mut drained = plane.drained.subscribe();
             plane.stop.notify_one();
@@ -152,6 +182,34 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
             }
         }
     }
+}
+
+/// The change of the membership that is asked for; who is not told by identity is told by name.
+async fn change(ask: Ask, plane: &Plane) -> Result<Change, String> {
+    let no_id =
+        |text: &str| format!("{text:?} is no identity: r- and up to 16 hexadecimal digits, not all zero");
+    let (replica, address) = match ask {
+        Ask::Add { id, name, address } => {
+            let replica = quantity::replica_id(&id).ok_or_else(|| no_id(&id))?;
+            return Ok(Change::Add { replica, name, address });
+        }
+        Ask::Remove { replica } => (replica, None),
+        Ask::Move { replica, address } => (replica, Some(address)),
+        Ask::Status | Ask::Promote | Ask::TakeOver | Ask::HandOver | Ask::Digest | Ask::Stop => {
+            return Err("no change of the membership".to_owned());
+        }
+    };
+    let status = plane.node.status().await.ok_or("the replica is gone")?;
+    let named = status.configuration.members.iter().find(|member| member.name == replica);
+    let named = named.map(|member| member.replica).or_else(|| quantity::replica_id(&replica));
+    let replica = named.ok_or_else(|| {
+        let names: Vec<&str> = status.configuration.members.iter().map(|m| m.name.as_str()).collect();
+        format!("{replica} is no member; members are {}", names.join(", "))
+    })?;
+    Ok(match address {
+        Some(address) => Change::Move { replica, address },
+        None => Change::Remove { replica },
+    })
 }
 
 /// Ask a daemon, and wait at most `patience` for its answer.

@@ -14,10 +14,12 @@ use crate::fault::{Exit, Fault};
 use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
-use crate::{adopt, demo, explain, format, inspect, logs, outlook, pki, quantity, screen, serve, wipe};
+use crate::{
+    adopt, demo, explain, format, inspect, logs, members, outlook, pki, quantity, screen, serve, wipe,
+};
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Seawall: block volumes, replicated.
 #[derive(Parser, Debug)]
@@ -45,6 +47,10 @@ enum Action {
         /// until then. Without this, it is one of a new volume.
         #[arg(long)]
         rejoin: bool,
+        /// The replica is to join a volume that exists: it holds nothing and votes on nothing until the volume's primary
+        /// has been told of it and has rebuilt it.
+        #[arg(long, conflicts_with = "rejoin")]
+        join: bool,
     },
     /// Show what a running replica is and, on a primary, how its peers come along.
     Status {
@@ -109,7 +115,7 @@ enum Action {
     Inspect(Inspect),
     /// Make the configuration of a volume's nodes anew, from the replicas' disks alone.
     Adopt(adopt::Options),
-    /// Acts on a stopped replica.
+    /// The volume's members, and acts on a stopped replica.
     #[command(subcommand)]
     Replica(ReplicaAct),
     /// OVERWRITE a volume with stamped sectors, and check everything that is read against a ledger.
@@ -134,7 +140,7 @@ struct ServeArgs {
 
 #[derive(Args, Debug)]
 #[group(required = true, multiple = false)]
-struct Daemon {
+pub(crate) struct Daemon {
     /// The node's configuration, which names its admin socket.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -144,7 +150,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn socket(&self) -> Result<PathBuf, Fault> {
+    pub(crate) fn socket(&self) -> Result<PathBuf, Fault> {
         match (&self.socket, &self.config) {
             (Some(socket), _) => Ok(socket.clone()),
             (None, Some(path)) => Ok(Config::load(path)?.admin),
@@ -193,6 +199,8 @@ enum Inspect {
 
 #[derive(Subcommand, Debug)]
 enum ReplicaAct {
+    #[command(flatten)]
+    Change(members::Change),
     /// Throw the copy of a stopped replica away, to rehearse its rebuild.
     Wipe {
         /// The node's configuration.
@@ -215,7 +223,9 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
             logs::start(args.log_form, args.log_level);
             serve::run(Config::load(&args.config)?, args.leash)
         }
-        Action::Format { config, force, rejoin } => format_devices(&config, Birth { force, rejoin }),
+        Action::Format { config, force, rejoin, join } => {
+            format_devices(&config, Birth { force, rejoin, join })
+        }
         Action::Status { daemon, json, watch } => status(&daemon.socket()?, json, watch),
         Action::Promote { daemon, take_over } => {
             let ask = if take_over { Ask::TakeOver } else { Ask::Promote };
@@ -244,6 +254,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
             say(&inspect::log(&path, log.as_deref(), records)?)
         }
         Action::Adopt(options) => say(&adopt::run(&options)?),
+        Action::Replica(ReplicaAct::Change(change)) => members::run(&change),
         Action::Replica(ReplicaAct::Wipe { config, yes_wipe }) => {
             let config = Config::load(&config)?;
             wipe::run(&config, yes_wipe.as_deref())?;

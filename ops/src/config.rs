@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use seawall_engine::setup::{Ack, CommitRule, Failover};
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
 
 use crate::fault::{Exit, Fault};
@@ -194,6 +195,25 @@ impl Config {
     #[must_use]
     pub fn name_of(&self, id: ReplicaId) -> String {
         self.replicas.iter().find(|r| r.id == id).map_or_else(|| id.to_string(), |r| r.name.clone())
+    }
+
+    /// The same with the members that a disk knows, if it knows any, in the place of the file's.
+    #[must_use]
+    pub fn with_members(&self, known: &Configuration) -> Config {
+        let member = |member: &Member| Replica {
+            name: member.name.clone(),
+            id: member.replica,
+            address: member.address.clone(),
+            voter: member.suffrage == Suffrage::Voter,
+        };
+        let mut config = self.clone();
+        if !known.members.is_empty() {
+            // Who is no member any more keeps the name that the file gives it.
+            config.replicas.retain(|replica| known.member(replica.id).is_none());
+            config.replicas.iter_mut().for_each(|replica| replica.voter = false);
+            config.replicas.splice(0..0, known.members.iter().map(member));
+        }
+        config
     }
 
     /// The volume's size in blocks.

@@ -7,7 +7,7 @@ use std::path::Path;
 use seawall_blockdev::disk::Disk;
 use seawall_blockdev::disk::device::Device;
 use seawall_blockdev::disk::format::format;
-use seawall_engine::format::{both_slots, newborn, rejoining};
+use seawall_engine::format::{both_slots, joiner, newborn, rejoining};
 use seawall_wal::geometry::{Geometry, SUPER_BYTES, Slot};
 use seawall_wal::label::Label;
 use seawall_wal::names::Epoch;
@@ -24,6 +24,8 @@ pub struct Birth {
     pub force: bool,
     /// The replica existed before: what it promised is lost with its devices, and it is rebuilt before it votes.
     pub rejoin: bool,
+    /// The replica joins a volume that exists, and is none of its members yet.
+    pub join: bool,
 }
 
 /// Format the devices that the configuration names; files are created. `progress` hears how many bytes of how many are
@@ -57,8 +59,11 @@ pub fn run(config: &Config, birth: Birth, progress: impl FnMut(u64, u64)) -> Res
     let unit_bytes = if log.as_ref().unwrap_or(&main).unit_bytes() <= 512 { 512 } else { 4096 };
     let geometry = geometry(config, unit_bytes);
     let setup = setup(config, machine_boot()?);
-    let superblock =
-        if birth.rejoin { rejoining(&setup, geometry, unused_lives()?) } else { newborn(&setup, geometry) };
+    let superblock = match birth {
+        Birth { rejoin: true, .. } => rejoining(&setup, geometry, unused_lives()?),
+        Birth { join: true, .. } => joiner(&setup, geometry),
+        Birth { .. } => newborn(&setup, geometry),
+    };
     let disk = Disk::new(main, log, geometry).map_err(fault)?;
     format(&disk, &Label::of(&superblock), &both_slots(&superblock), progress).map_err(fault)
 }

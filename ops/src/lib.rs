@@ -19,6 +19,7 @@ pub mod inspect;
 pub mod keys;
 pub mod load;
 pub mod logs;
+mod members;
 pub mod metrics;
 pub mod nbd;
 pub mod node;

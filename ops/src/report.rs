@@ -3,6 +3,7 @@
 use seawall_engine::setup::{Ack, CommitRule};
 use seawall_engine::status::{PeerStatus, Role, Status};
 use seawall_sender::time::Instant;
+use seawall_wal::configuration;
 use seawall_wal::names::{Epoch, ReplicaId};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub struct Report {
     pub requests: usize,
     /// Which epoch wrote from where on.
     pub lineage: Vec<Row>,
+    /// Who the members are.
+    pub members: Members,
     /// On a primary: the others.
     pub peers: Vec<Peer>,
     /// On a primary: what a loss would cost now.
@@ -78,6 +81,46 @@ pub struct Volume {
     pub ack: String,
     /// For how many seconds a request waits for a quorum before it ends with an error; none: for ever.
     pub quorum_patience_seconds: Option<f64>,
+}
+
+/// The configuration in force.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Members {
+    /// Its number: 0 as the volume was formatted, one more with each change.
+    pub number: u64,
+    /// Its record is not known to be settled yet.
+    pub pending: bool,
+    /// All members, in the order in which they joined.
+    pub members: Vec<Member>,
+}
+
+/// A member.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub replica: String,
+    /// Its identity.
+    pub id: String,
+    /// Where it listens.
+    pub address: String,
+    /// What it is: voter, learner, observer.
+    pub suffrage: String,
+}
+
+impl Members {
+    fn new(status: &Status) -> Members {
+        let member = |member: &configuration::Member| Member {
+            replica: member.name.clone(),
+            id: member.replica.to_string(),
+            address: member.address.clone(),
+            suffrage: member.suffrage.name().to_owned(),
+        };
+        Members {
+            number: status.configuration.number,
+            pending: status.pending.is_some(),
+            members: status.configuration.members.iter().map(member).collect(),
+        }
+    }
 }
 
 /// A replica's own frontiers.
@@ -207,9 +250,10 @@ pub struct Quorum {
 }
 
 impl Report {
-    /// What `status` says, in the configuration's names.
+    /// What `status` says, in the names of the members that its disk knows, which beat the configuration file's.
     #[must_use]
     pub fn new(config: &Config, status: &Status) -> Report {
+        let config = &config.with_members(&status.configuration);
         let epoch = |epoch| epoch_name(config, epoch);
         let reigns = status.epoch.counter > 0;
         let primary = matches!(status.role, Role::Primary | Role::Starting);
@@ -247,6 +291,7 @@ impl Report {
             index_bytes: status.index_bytes,
             requests: status.requests,
             lineage: status.lineage.iter().map(|r| Row { epoch: epoch(r.epoch), first: r.first.0 }).collect(),
+            members: Members::new(status),
             peers: status.peers.iter().map(|peer| Peer::new(config, peer, status.now)).collect(),
             risk: primary.then(|| Risk::new(config, status)),
             quorum: Quorum::new(config, status),

@@ -43,6 +43,8 @@ pub struct Greet {
     pub log: LsnRange,
     /// Below here, records are durable on a commit quorum.
     pub settled: Lsn,
+    /// The number of the newest configuration in the primary's log.
+    pub configuration: u64,
 }
 
 /// What the replica is to make true of its log and its base.

@@ -34,10 +34,11 @@ fn greet_and_facts_have_these_bytes() {
             lineage: vec![ROW],
             log: LsnRange::new(Lsn(1), Lsn(9)),
             settled: Lsn(8),
+            configuration: 5,
         },
         "03000000 04000000  0200000000000000 a100000000000000
          0100000000000000  0200000000000000 a100000000000000 0500000000000000
-         0100000000000000 0900000000000000  0800000000000000",
+         0100000000000000 0900000000000000  0800000000000000 0500000000000000",
     );
     check(
         &Facts {
@@ -131,7 +132,8 @@ fn the_longest_history_that_travels_fits_a_message() {
     let lineage = seawall_recovery::lineage::newest(&rows).to_vec();
     assert_eq!(lineage.last(), rows.last());
     let log = LsnRange::default();
-    let bytes = encode(&Greet { session: SessionId::NONE, epoch: EPOCH, lineage, log, settled: Lsn(0) });
+    let (session, settled) = (SessionId::NONE, Lsn(0));
+    let bytes = encode(&Greet { session, epoch: EPOCH, lineage, log, settled, configuration: 0 });
     decode::<Greet>(&bytes).expect("within the limit");
 }
 

@@ -75,6 +75,8 @@ pub enum Parting {
     Violated,
     /// The other end is no member of the volume.
     NotMember,
+    /// The other end was a member of the volume, and was removed for good.
+    Removed,
 }
 
 /// What does not fit between two ends, with both values. Variants are only ever added at the end.

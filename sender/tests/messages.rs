@@ -44,6 +44,7 @@ fn the_greeting_is_these_bytes() {
     check(Parting::Superseded, &[1, 0, 0, 0]);
     check(Parting::Violated, &[3, 0, 0, 0]);
     check(Parting::NotMember, &[4, 0, 0, 0]);
+    check(Parting::Removed, &[5, 0, 0, 0]);
     let version = Mismatch::Version { ours_min: 1, ours_max: 2, theirs_min: 3, theirs_max: 4 };
     check(Parting::Mismatched(version), &[2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 0, 3, 0, 4, 0]);
     let blocks = Mismatch::BlockBytes { ours: 4096, theirs: 512 };
@@ -126,7 +127,7 @@ fn a_count_that_claims_the_world_is_refused_before_memory_is_taken() {
 
 #[test]
 fn a_variant_that_does_not_exist_is_refused() {
-    assert_eq!(codec::decode::<Farewell>(&[5, 0, 0, 0]), Err(CodecError::Malformed));
+    assert_eq!(codec::decode::<Farewell>(&[6, 0, 0, 0]), Err(CodecError::Malformed));
     assert_eq!(codec::decode::<Farewell>(&[2, 0, 0, 0, 6, 0, 0, 0]), Err(CodecError::Malformed));
 }
 

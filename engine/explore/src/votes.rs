@@ -143,7 +143,7 @@ impl Volume {
             hears_a_primary: false,
             leased: false,
         };
-        if standing.denial(&Ask { epoch, sounding: false, planned: true }).is_some() {
+        if standing.denial(&Ask { epoch, sounding: false, planned: true, configuration: 0 }).is_some() {
             return;
         }
         asked.promise(epoch);

@@ -54,11 +54,13 @@ pub enum Arena {
     UnattendedCrashes,
     /// No operator, primaries are cut off from some or all, and a voter's device is replaced by an empty one.
     Forgotten,
+    /// Two copies, then more or fewer: members join, leave and move, primaries are cut off, and processes die.
+    Members,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 19] = [
+    pub const ALL: [Arena; 20] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -78,6 +80,7 @@ impl Arena {
         Arena::Unattended,
         Arena::UnattendedCrashes,
         Arena::Forgotten,
+        Arena::Members,
     ];
 
     /// Its name on a command line and in tables.
@@ -103,6 +106,7 @@ impl Arena {
             Arena::Unattended => "unattended",
             Arena::UnattendedCrashes => "unattended-crashes",
             Arena::Forgotten => "forgotten",
+            Arena::Members => "members",
         }
     }
 
@@ -152,6 +156,7 @@ impl Arena {
             Bait::GrantForgotten | Bait::RankByLength => Arena::UnattendedCrashes,
             Bait::GrantIgnored => Arena::Split,
             Bait::BlankConfirms | Bait::WholeUnconfirmed | Bait::PromiseOutlives => Arena::Forgotten,
+            Bait::StaleConfigCounted | Bait::LearnerCounts | Bait::TwoAtOnce => Arena::Members,
         }
     }
 
@@ -259,6 +264,7 @@ impl Arena {
                 profile.replace = often(500, 2500);
                 profile.geometry.volume_blocks = 64;
             }
+            Arena::Members => members(profile),
             Arena::UnattendedCrashes => {
                 unattended(profile);
                 profile.kill = often(200, 700);
@@ -281,6 +287,8 @@ fn often(min_millis: u64, max_millis: u64) -> Option<Every> {
 /// A short run of a small volume in the usual mode, under a busy load, in a world without faults.
 fn calm(profile: &mut Profile) {
     profile.replicas = 3;
+    profile.spares = 0;
+    profile.change = None;
     profile.commit = CommitRule::Majority;
     profile.ack = Ack::Durable;
     profile.geometry.volume_blocks = 1024;
@@ -339,6 +347,23 @@ fn unattended(profile: &mut Profile) {
     profile.load.hot_blocks = 8;
     profile.load.blocks_max = 4;
     profile.load.gives_up = Some(SECOND);
+}
+
+/// The membership changes all the time, and primaries are lost meanwhile.
+fn members(profile: &mut Profile) {
+    profile.automatic = true;
+    profile.replicas = 2 + usize::from(profile.fragile == 1);
+    profile.spares = 2;
+    profile.change = often(50, 500);
+    profile.cut = often(300, 1200);
+    profile.one_way = often(300, 1200);
+    profile.kill = often(400, 1500);
+    profile.outage = Every { min: 300 * MILLIS, max: 1500 * MILLIS };
+    profile.down = Every { min: 10 * MILLIS, max: 500 * MILLIS };
+    profile.geometry.volume_blocks = 256;
+    profile.load.hot_blocks = 64;
+    profile.load.gives_up = Some(SECOND);
+    profile.writes_min = 0;
 }
 
 fn split(profile: &mut Profile) {

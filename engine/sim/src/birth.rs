@@ -1,7 +1,7 @@
 //! What a node is born with: its formatted disk, and what its machine is told.
 
 use seawall_engine::bait::Bait;
-use seawall_engine::format::{both_slots, newborn, rejoining};
+use seawall_engine::format::{both_slots, joiner, newborn, rejoining};
 use seawall_engine::setup::{Failover, Limits, Peer, Setup};
 use seawall_recovery::session::Limits as RecoveryLimits;
 use seawall_wal::names::ReplicaId;
@@ -25,7 +25,7 @@ pub(crate) fn setup(
         volume: VOLUME,
         name: String::from("sim"),
         replica: replica(node),
-        members: members(addresses),
+        members: members(profile, addresses),
         first_primary: replica(0),
         volume_blocks: profile.geometry.volume_blocks,
         commit: profile.commit,
@@ -43,15 +43,20 @@ pub(crate) fn replica(node: usize) -> ReplicaId {
     ReplicaId(0xA0 + node as u64)
 }
 
-/// All copies, as the configuration names them.
-fn members(addresses: &[String]) -> Vec<Peer> {
+/// All copies, as a node's configuration file names them.
+fn members(profile: &Profile, addresses: &[String]) -> Vec<Peer> {
     let peer = |(node, address): (usize, &String)| Peer {
         replica: replica(node),
-        name: format!("node-{node}"),
+        name: name(node),
         address: address.clone(),
-        voter: true,
+        voter: node < profile.replicas,
     };
-    addresses.iter().enumerate().map(peer).collect()
+    addresses.iter().enumerate().filter(|(_, address)| !address.is_empty()).map(peer).collect()
+}
+
+/// A node's name for people.
+pub(crate) fn name(node: usize) -> String {
+    format!("node-{node}")
 }
 
 fn limits(profile: &Profile) -> Limits {
@@ -95,8 +100,12 @@ pub(crate) fn rejoining_superblock(profile: &Profile, node: usize, lives: u32) -
 /// The disk of a node before its first life.
 pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
     let mut disk = Disk::new(profile.geometry);
-    let addresses = Directory::new(profile.replicas).on_start(node);
-    let superblock = newborn(&setup(profile, &addresses, node, [0; 16], 0, None), profile.geometry);
+    let mut directory = Directory::new(profile.nodes());
+    (profile.replicas..profile.nodes()).for_each(|spare| directory.set_named(spare, false));
+    let addresses = directory.on_start(node);
+    let setup = setup(profile, &addresses, node, [0; 16], 0, None);
+    let born = if node < profile.replicas { newborn } else { joiner };
+    let superblock = born(&setup, profile.geometry);
     for (area, offset, bytes) in both_slots(&superblock) {
         disk.format(area, offset, &bytes);
     }

@@ -89,6 +89,7 @@ impl Act {
             | Act::Replace { .. }
             | Act::Split { .. } => false,
             Act::Swap { .. } | Act::Move { .. } => false,
+            Act::Add { .. } | Act::Remove { .. } | Act::Readdress { .. } => false,
             Act::Start { .. } | Act::Resume { .. } | Act::Join { .. } | Act::Stick { .. } => false,
             Act::Fail { .. } | Act::Stall { .. } => false,
         }
@@ -229,6 +230,23 @@ acts! {
         /// The others hear of it after so long.
         known: Span = "known after " or Span(2_000 * MILLI),
     }
+    /// The operator has a spare node join.
+    Add "add" Added {
+        /// Which.
+        node: usize = "",
+    }
+    /// The operator has a node leave.
+    Remove "remove" Removed {
+        /// Which.
+        node: usize = "",
+    }
+    /// A node moves to a new address, and the operator tells the primary at once.
+    Readdress "readdress" Readdressed {
+        /// Which.
+        node: usize = "",
+        /// It stays down for so long.
+        down: Span = "for " or Span(300 * MILLI),
+    }
     /// A node that is down starts.
     Start "start" Kill {
         /// Which.
@@ -329,6 +347,9 @@ mod tests {
             Act::Flip { from: 0, to: 2 },
             Act::Swap { one: 1, other: 2, long: Span(MILLI) },
             Act::Move { node: 1, down: Span(7), known: Span(MILLI) },
+            Act::Add { node: 3 },
+            Act::Remove { node: 0 },
+            Act::Readdress { node: 1, down: Span(9) },
             Act::Join { from: 0, to: 1 },
             Act::Fail { node: 1, does: DiskVerb::Write, area: Area::Super },
             Act::Stall { node: 1, long: Span::EVER },

@@ -14,6 +14,8 @@ pub(crate) struct Directory {
     written: Vec<u32>,
     /// What each node's process read when it started.
     read: Vec<Vec<u32>>,
+    /// Whom the configuration names; each node's own names itself, too.
+    named: Vec<bool>,
 }
 
 impl Directory {
@@ -24,13 +26,22 @@ impl Directory {
             moves: vec![0; nodes],
             written: vec![0; nodes],
             read: vec![vec![0; nodes]; nodes],
+            named: vec![true; nodes],
         }
     }
 
-    /// A process reads its configuration: the addresses of all members.
+    /// Whether the configuration names a node.
+    pub(crate) fn set_named(&mut self, node: usize, named: bool) {
+        self.named[node] = named;
+    }
+
+    /// A process reads its configuration: the addresses of all members, none of who is not named.
     pub(crate) fn on_start(&mut self, node: usize) -> Vec<String> {
         self.read[node].clone_from(&self.written);
-        self.written.iter().enumerate().map(|(node, moves)| address(node, *moves)).collect()
+        let named = |other: usize| self.named[other] || other == node;
+        let known =
+            |(other, moves): (usize, &u32)| if named(other) { address(other, *moves) } else { String::new() };
+        self.written.iter().enumerate().map(known).collect()
     }
 
     /// Who answers at an address.
@@ -57,6 +68,11 @@ impl Directory {
     /// A node has a new address, of which no configuration tells.
     pub(crate) fn on_moved(&mut self, node: usize) {
         self.moves[node] += 1;
+    }
+
+    /// Where a node is.
+    pub(crate) fn address(&self, node: usize) -> String {
+        address(node, self.moves[node])
     }
 
     /// The configuration is corrected.

@@ -27,7 +27,7 @@ impl World {
                 return Ok(false);
             }
             if self.now >= bound {
-                let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
+                let voters = Voters::of(self.voter_nodes().into_iter().map(|node| &self.nodes[node].disk));
                 let detail =
                     format!("no rest after {} s: {unrest}; {voters:?}{}", REST_MAX / SECOND, self.survey());
                 return Err(Failure::new("it-comes-back", detail));
@@ -52,7 +52,7 @@ impl World {
     /// away while another one was being rebuilt, or where nobody waits for the others (commit rule `one`) and all of them
     /// fell behind the log. What the copies are is read from the disks.
     pub(crate) fn needs_operator(&self) -> bool {
-        let voters = Voters::of(self.nodes.iter().map(|here| &here.disk));
+        let voters = Voters::of(self.voter_nodes().into_iter().map(|node| &self.nodes[node].disk));
         let reigns = |role| matches!(role, Role::Starting | Role::Primary);
         let reigned =
             (0..self.nodes.len()).filter_map(|node| self.status(node)).any(|status| reigns(status.role));
@@ -73,7 +73,7 @@ impl World {
             let id = self.command(primary, Command::Digest)?;
             let answer = self.answer_to(id)?;
             if let Ok(Answered::Digest { digests, .. }) = &answer
-                && digests.len() == self.nodes.len()
+                && digests.len() == self.member_nodes().len()
             {
                 if digests.iter().any(|(_, digest)| *digest != digests[0].1) {
                     return Err(Failure::new("in-sync-means-equal", format!("digests differ: {digests:x?}")));

@@ -111,6 +111,11 @@ impl World {
                     && self.directory.is_right(other)
             }
             Act::Move { node, .. } => node < nodes && self.is_alive(node) && !self.hangs(node),
+            Act::Add { node } => node < nodes && self.is_up(node) && self.may_join(node),
+            Act::Remove { node } => node < nodes && self.may_leave(node),
+            Act::Readdress { node, .. } => {
+                node < nodes && self.is_alive(node) && !self.hangs(node) && self.may_leave(node)
+            }
             Act::Start { node } => node < nodes && matches!(self.nodes[node].state, State::Down { .. }),
             Act::Resume { node } => node < nodes && self.nodes[node].state == State::Paused,
             Act::Join { from, to } | Act::Stick { from, to, .. } => from < nodes && to < nodes && from != to,
@@ -155,6 +160,13 @@ impl World {
                 self.directory.on_moved(node);
                 self.go_down(node, Crash::Kill, down.0);
                 self.mend(known.0, Mend::Tell);
+            }
+            Act::Add { node } => return self.add(node),
+            Act::Remove { node } => return self.remove(node),
+            Act::Readdress { node, down } => {
+                self.directory.on_moved(node);
+                self.go_down(node, Crash::Kill, down.0);
+                return self.readdress(node);
             }
             Act::Hang { node, long } => self.nodes[node].waiting.hang = Some(long.0),
             Act::Fill { node, area, long } => {
@@ -205,7 +217,7 @@ impl World {
         matches!(self.nodes[node].state, State::Up | State::Paused)
     }
 
-    fn go_down(&mut self, node: usize, crash: Crash, down: u64) {
+    pub(crate) fn go_down(&mut self, node: usize, crash: Crash, down: u64) {
         self.crash(node, crash);
         let life = self.nodes[node].life;
         self.mend(down, Mend::Start { node, life });
@@ -445,6 +457,7 @@ impl World {
             self.oracle.sessions.on_look(node, WATCH, &status, here.requests.keys().copied())?;
             reigns |= matches!(status.role, Role::Primary | Role::Starting);
         }
+        self.correct_addresses()?;
         // A primary under which nothing is written any more is none.
         let served =
             !self.load || self.profile.load.outstanding == 0 || self.now.since(self.served_last) < PATIENCE;

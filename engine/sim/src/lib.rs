@@ -21,6 +21,7 @@ pub mod effort;
 mod ending;
 mod executor;
 pub mod foretell;
+mod members;
 mod mishap;
 mod net;
 mod node;

@@ -68,10 +68,12 @@ enum Kind {
     Swap,
     /// A node moves.
     Move,
+    /// The membership changes.
+    Change,
 }
 
 impl Kind {
-    const ALL: [Kind; 19] = [
+    const ALL: [Kind; 20] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -91,6 +93,7 @@ impl Kind {
         Kind::Flip,
         Kind::Swap,
         Kind::Move,
+        Kind::Change,
     ];
 
     /// What it counts as, if what was asked for is tried again until it has happened once.
@@ -108,7 +111,7 @@ impl Kind {
             Kind::Wipe => Some(Fault::Wiped),
             Kind::Replace => Some(Fault::NewDisk),
             Kind::Rot | Kind::Lose | Kind::Misdirect | Kind::Hang | Kind::Fill => None,
-            Kind::Flip | Kind::Swap | Kind::Move => None,
+            Kind::Flip | Kind::Swap | Kind::Move | Kind::Change => None,
         }
     }
 
@@ -133,6 +136,7 @@ impl Kind {
             Kind::Flip => profile.wire.flip,
             Kind::Swap => profile.wire.swap,
             Kind::Move => profile.wire.r#move,
+            Kind::Change => profile.change,
         }
     }
 }
@@ -160,6 +164,7 @@ pub(crate) struct Planner {
     damage: Prng,
     hang: Prng,
     names: Prng,
+    members: Prng,
     agenda: BTreeMap<(Moment, u64), Plan>,
     count: u64,
     /// Whether a script says what happens.
@@ -180,6 +185,7 @@ impl Planner {
             damage: stream(Stream::Mishap),
             hang: stream(Stream::Hang),
             names: stream(Stream::Names),
+            members: stream(Stream::Members),
             agenda: BTreeMap::new(),
             count: 0,
             scripted,
@@ -223,6 +229,7 @@ impl World {
             Kind::Rot | Kind::Lose | Kind::Misdirect => &mut self.planner.damage,
             Kind::Hang | Kind::Fill => &mut self.planner.hang,
             Kind::Flip | Kind::Swap | Kind::Move => &mut self.planner.names,
+            Kind::Change => &mut self.planner.members,
         };
         // However rare, each kind comes at least once.
         let mut after = every.draw(prng);
@@ -356,6 +363,7 @@ impl World {
             Kind::Usurp => return self.usurp(),
             Kind::Wipe => return self.plan_wipe(),
             Kind::Replace => return self.plan_replacement(),
+            Kind::Change => return self.plan_change(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
             Kind::Flip => {
                 let (from, to) = two(names, nodes);
@@ -459,6 +467,11 @@ impl World {
         let node = prng.index(self.nodes.len());
         let down = Span(prng.between(10 * MILLIS, SECOND));
         self.all(&[Act::Replace { node, down }], Fault::NewDisk)
+    }
+
+    /// Where the chances of changes come from.
+    pub(crate) fn planner_members(&mut self) -> &mut Prng {
+        &mut self.planner.members
     }
 
     /// What a node says of itself, if it runs.

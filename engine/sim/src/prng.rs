@@ -44,6 +44,8 @@ pub(crate) enum Stream {
     Wire,
     /// When frames are changed, and names lead elsewhere.
     Names,
+    /// When the membership changes, and how.
+    Members,
     /// Clocks that jump.
     Jump,
     /// Devices that hang or are full.
@@ -82,6 +84,7 @@ impl Stream {
             Stream::Weather => 18,
             Stream::Wire => 16,
             Stream::Names => 19,
+            Stream::Members => 20,
             Stream::Jump => 20,
             Stream::Hang => 15,
             Stream::Proof => 41,

@@ -111,8 +111,10 @@ pub(crate) struct Bounds {
 /// Everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
-    /// How many copies.
+    /// How many copies at the beginning.
     pub(crate) replicas: usize,
+    /// Nodes that are no members yet.
+    pub(crate) spares: usize,
     /// When a write is committed.
     pub(crate) commit: CommitRule,
     /// What an acknowledgement means.
@@ -173,6 +175,8 @@ pub(crate) struct Profile {
     pub(crate) wipe: Option<Every>,
     /// A replica's device is replaced by an empty one, once, after so many nanoseconds.
     pub(crate) replace: Option<Every>,
+    /// The membership changes.
+    pub(crate) change: Option<Every>,
     /// The run ends with a clean shutdown of all, a power loss, and a restart.
     pub(crate) drain: bool,
     /// Whether an operator replaces what failed and promotes somebody if nobody serves, before the world heals too.
@@ -196,6 +200,7 @@ impl Profile {
         let volume_blocks = p.pick(&[512, 1024, 1024, 2048, 2048, 8192]);
         let mut profile = Profile {
             replicas: p.pick(&[3, 3, 3, 3, 5, 2]),
+            spares: 0,
             commit: p.pick(&[
                 CommitRule::Majority,
                 CommitRule::Majority,
@@ -267,11 +272,13 @@ impl Profile {
             stuck: 0,
             wipe: None,
             replace: None,
+            change: None,
             drain: false,
             operator: true,
             writes_min: 20,
         };
         profile.aim(seed);
+        profile.draw_changes(seed);
         // Where no copy can be spared, long outages would leave next to nothing written.
         if !profile.has_spare() {
             profile.outage.max = 500 * MILLIS;
@@ -293,6 +300,21 @@ impl Profile {
             self.commit = CommitRule::Majority;
         }
         self
+    }
+
+    /// All nodes.
+    pub(crate) fn nodes(&self) -> usize {
+        self.replicas + self.spares
+    }
+
+    /// Some volumes change their members.
+    fn draw_changes(&mut self, seed: u64) {
+        let mut prng = Prng::new(seed, Stream::Members);
+        let fits = self.commit == CommitRule::Majority && self.device == DeviceProfile::default();
+        if fits && self.wipe.is_none() && !self.drain && prng.below(4) == 0 {
+            self.spares = prng.pick(&[1, 1, 2]);
+            self.change = Some(Every { min: 100 * MILLIS, max: 1500 * MILLIS });
+        }
     }
 
     /// Whether nobody is needed to find a new primary.

@@ -11,7 +11,8 @@ impl World {
     /// What is still missing for rest: nothing in flight, one primary, all copies in sync.
     pub(crate) fn unrest(&self) -> Option<String> {
         let mut statuses = Vec::new();
-        for (node, here) in self.nodes.iter().enumerate() {
+        for node in self.member_nodes() {
+            let here = &self.nodes[node];
             match &here.replica {
                 Some(replica) if self.is_up(node) => statuses.push(replica.status()),
                 Some(_) | None => return Some(format!("node {node} is {:?}", here.state)),
@@ -26,6 +27,9 @@ impl World {
         }
         if let Some(node) = (0..self.nodes.len()).find(|node| !self.directory.is_informed(*node)) {
             return Some(format!("node {node} has yet to hear of a new address"));
+        }
+        if let Some(change) = self.change_under_way(primary) {
+            return Some(change);
         }
         if let Some(peer) = primary.peers.iter().find(|peer| !peer.counts) {
             return Some(format!(
@@ -89,7 +93,7 @@ impl World {
     /// All copies, read from the disks alone, are equal, and are what clients know.
     pub(crate) fn check_images(&mut self) -> Result<(), Failure> {
         let mut first: Option<Image<'_>> = None;
-        for node in 0..self.nodes.len() {
+        for node in self.member_nodes() {
             let image = Image::read(node, &self.nodes[node].disk)?;
             image.check_history(node, &self.oracle.history)?;
             match &first {

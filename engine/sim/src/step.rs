@@ -321,6 +321,7 @@ impl World {
                 let speaker = if reigns { node } else { NOBODY };
                 self.tally.written += 1;
                 self.served_last = self.now;
+                oracle.weigh_members(reigns.then_some(node), stamp);
                 oracle
                     .copies
                     .check_done(speaker, stamp, fua, self.turn)

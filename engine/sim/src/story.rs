@@ -335,7 +335,7 @@ impl World {
             Condition::Not(condition) => !self.holds(condition),
             Condition::Is(node, state) => *node < self.nodes.len() && self.is(*node, state),
             Condition::AllInSync => self.serving().and_then(|node| self.status(node)).is_some_and(|status| {
-                status.peers.len() + 1 == self.nodes.len() && status.peers.iter().all(|peer| peer.counts)
+                self.change_under_way(&status).is_none() && status.peers.iter().all(|peer| peer.counts)
             }),
             Condition::Serves(somebody) => self.serving().is_some() == *somebody,
             Condition::Writes(number) => self.tally.written - story.written >= *number,

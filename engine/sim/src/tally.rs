@@ -82,11 +82,17 @@ pub enum Fault {
     NobodyThere,
     /// A clock jumped while its process did not run.
     ClockJump,
+    /// The operator had a node join.
+    Added,
+    /// The operator had a node leave.
+    Removed,
+    /// The operator told the primary of a node's new address.
+    Readdressed,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 37] = [
+    pub const ALL: [Fault; 40] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -124,6 +130,9 @@ impl Fault {
         Fault::Moved,
         Fault::NobodyThere,
         Fault::ClockJump,
+        Fault::Added,
+        Fault::Removed,
+        Fault::Readdressed,
     ];
 
     /// Its name in reports.
@@ -167,6 +176,9 @@ impl Fault {
             Fault::Moved => "moved",
             Fault::NobodyThere => "nobody-there",
             Fault::ClockJump => "clock-jump",
+            Fault::Added => "added",
+            Fault::Removed => "removed",
+            Fault::Readdressed => "readdressed",
         }
     }
 }

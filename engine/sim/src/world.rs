@@ -196,7 +196,9 @@ impl World {
             }
         };
         let stream = |stream| Prng::new(seed, stream);
-        let nodes = (0..profile.replicas).map(|node| Node::new(formatted(&profile, node))).collect();
+        let mut directory = Directory::new(profile.nodes());
+        (profile.replicas..profile.nodes()).for_each(|spare| directory.set_named(spare, false));
+        let nodes = (0..profile.nodes()).map(|node| Node::new(formatted(&profile, node))).collect();
         World {
             options: options.clone(),
             now: Moment(0),
@@ -217,14 +219,14 @@ impl World {
             },
             nodes,
             net: Net::new(
-                profile.replicas,
+                profile.nodes(),
                 profile.net,
                 stream(Stream::Net),
                 stream(Stream::Reset),
                 stream(Stream::Wire),
             ),
             proves: stream(Stream::Proof).coin(),
-            directory: Directory::new(profile.replicas),
+            directory,
             client: Client::new(profile.load, profile.geometry.volume_blocks),
             hands: vec![Hand::default(); profile.load.outstanding],
             told: None,
@@ -240,7 +242,7 @@ impl World {
             timeline: options.timeline.then(Box::default),
             mended: Moment(0),
             rigged: Vec::new(),
-            stalled: vec![Moment(0); profile.replicas],
+            stalled: vec![Moment(0); profile.nodes()],
             wishes: 0,
 
             deeds: Vec::new(),
@@ -248,9 +250,9 @@ impl World {
             healed: None,
             wiped: false,
             answers: BTreeMap::new(),
-            opened: vec![None; profile.replicas],
+            opened: vec![None; profile.nodes()],
             atlas: Atlas::new(&profile),
-            recent: vec![VecDeque::new(); profile.replicas],
+            recent: vec![VecDeque::new(); profile.nodes()],
             oracle: Oracle::new(&profile),
             tally: Tally::default(),
             transcript: Transcript::new(options.trace),

@@ -154,5 +154,8 @@ baits! {
     a_peer_that_is_known_by_its_address_is_caught: AddressKeyed by ["in-sync-means-equal", "one-history", "damage-is-mended"];
     a_replay_that_is_written_again_is_caught: ReplayUnchecked by ["request-lands-once"];
     a_forgotten_attachment_is_caught: AttachForgotten by ["newest-attachment-writes", "one-history"];
+    a_quorum_of_the_members_before_is_caught: StaleConfigCounted by ["both-majorities", "durable-before-done"];
+    a_learner_that_counts_is_caught: LearnerCounts by ["both-majorities", "durable-before-done"];
+    a_second_change_while_one_is_pending_is_caught: TwoAtOnce by ["both-majorities", "durable-before-done", "one-history"];
     a_feed_that_goes_on_without_a_handshake_is_caught: ResumeUnasked by ["one-history", "log-is-dense"];
 }

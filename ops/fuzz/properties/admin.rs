@@ -7,9 +7,17 @@ use seawall_ops::report::Report;
 pub(crate) fn check(input: &[u8]) {
     let line = String::from_utf8_lossy(input);
     match request(&line) {
-        Ok(Ask::Status | Ask::Promote | Ask::TakeOver | Ask::HandOver | Ask::Digest | Ask::Stop) => {
-            assert!(line.contains("\"ask\""))
-        }
+        Ok(
+            Ask::Status
+            | Ask::Promote
+            | Ask::TakeOver
+            | Ask::HandOver
+            | Ask::Digest
+            | Ask::Add { .. }
+            | Ask::Remove { .. }
+            | Ask::Move { .. }
+            | Ask::Stop,
+        ) => assert!(line.contains("\"ask\"")),
         Err(why) => assert!(why.starts_with("not a request")),
     }
     if let Ok(report) = serde_json::from_str::<Report>(&line) {

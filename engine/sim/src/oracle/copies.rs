@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use seawall_engine::commit::copies_needed;
 use seawall_engine::io::{AppendPart, Area, DiskOp, OpId};
-use seawall_engine::setup::Ack;
-use seawall_wal::names::Extent;
+use seawall_engine::setup::{Ack, CommitRule};
+use seawall_wal::names::{Extent, Lsn};
 use seawall_wal::record::RecordHeader;
 
 use crate::checksum::crc32c;
@@ -23,6 +23,8 @@ use crate::stamp::Stamp;
 struct Held {
     durable: u8,
     written: u8,
+    /// Its newest record.
+    at: Lsn,
 }
 
 /// A record on a disk that a power loss may still take back.
@@ -38,7 +40,11 @@ struct Unflushed {
 /// Who holds what.
 #[derive(Debug)]
 pub(crate) struct Copies {
-    needed: u32,
+    rule: CommitRule,
+    /// Who decides for the primary that completes a write, as bits; one list for each configuration that has a say.
+    pub(crate) rolls: Vec<u8>,
+    /// Every such list that there ever was.
+    pub(crate) all_rolls: Vec<u8>,
     ack: Ack,
     held: Vec<Held>,
     unflushed: Vec<Vec<Unflushed>>,
@@ -51,12 +57,14 @@ pub(crate) struct Copies {
 impl Copies {
     /// Nobody holds anything.
     pub(crate) fn new(profile: &Profile) -> Copies {
-        let needed = copies_needed(profile.commit, profile.replicas);
+        let roll = (0..profile.replicas).fold(0, |bits, node| bits | 1 << node);
         Copies {
-            needed: u32::try_from(needed).expect("few copies"),
+            rule: profile.commit,
+            rolls: vec![roll],
+            all_rolls: vec![roll],
             ack: profile.ack,
             held: Vec::new(),
-            unflushed: vec![Vec::new(); profile.replicas],
+            unflushed: vec![Vec::new(); profile.nodes()],
             flushes: BTreeMap::new(),
             owed: Vec::new(),
         }
@@ -82,6 +90,7 @@ impl Copies {
         match what {
             DiskOp::Append { offset, parts, durable } => {
                 for record in records(*offset, parts, disk, pool) {
+                    self.note_place(&record);
                     if good && *durable {
                         self.mark(node, &record.stamps, |held| &mut held.durable);
                     } else {
@@ -148,7 +157,7 @@ impl Copies {
 
     /// Where one copy is enough, what is lost with that copy may be gone by contract: who owed it owes it no more.
     fn forget_owed(&mut self, node: usize) {
-        if self.needed == 1 {
+        if self.is_alone() {
             let held = &self.held;
             self.owed.retain(|(stamp, _, at)| *at != node || held[index(*stamp)].durable != 0);
         }
@@ -171,19 +180,19 @@ impl Copies {
         let held = *self.of(stamp);
         let durably = fua || self.ack == Ack::Durable;
         let copies = if durably { held.durable } else { held.durable | held.written };
-        if copies.count_ones() < self.needed {
+        if !self.decides(copies) {
             let how = if durably { "on stable storage" } else { "written" };
             let detail = format!(
-                "write {} completed with {} of {} copies {how} (durable on {:05b}, written on {:05b})",
+                "write {} completed with {} copies {how} (durable on {:05b}, written on {:05b}), voters are {:?}",
                 stamp.0,
                 copies.count_ones(),
-                self.needed,
                 held.durable,
-                held.written
+                held.written,
+                self.rolls
             );
             return Err(Failure::new("durable-before-done", detail));
         }
-        if held.durable.count_ones() < self.needed {
+        if !self.decides(held.durable) {
             self.owed.push((stamp, now, node));
         }
         Ok(())
@@ -192,10 +201,11 @@ impl Copies {
     /// A flush that began then completed at a node. Under commit rule `one` it speaks for what that node completed:
     /// what another one did may be gone with it, by contract.
     pub(crate) fn check_flushed(&mut self, node: usize, began: Turn) -> Result<(), Failure> {
-        let held = &self.held;
-        let durable = |stamp: Stamp| held[index(stamp)].durable.count_ones() >= self.needed;
-        self.owed.retain(|(stamp, ..)| !durable(*stamp));
-        let alone = self.needed == 1;
+        let durable: Vec<bool> =
+            self.owed.iter().map(|(stamp, ..)| self.was_enough(self.held[index(*stamp)].durable)).collect();
+        let mut durable = durable.into_iter();
+        self.owed.retain(|_| !durable.next().unwrap_or_default());
+        let alone = self.is_alone();
         match self.owed.iter().find(|(_, done, at)| *done < began && (*at == node || !alone)) {
             None => Ok(()),
             Some((stamp, ..)) => {
@@ -211,7 +221,8 @@ impl Copies {
     fn check_home(&mut self, node: usize, extent: Extent, bytes: &[u8]) -> Result<(), Failure> {
         for (index, sector) in bytes.chunks_exact(SECTOR).enumerate() {
             let stamp = stamp_of(sector);
-            if stamp != Stamp::ZERO && self.of(stamp).durable.count_ones() < self.needed {
+            let durable = self.of(stamp).durable;
+            if stamp != Stamp::ZERO && !self.was_enough(durable) {
                 let detail = format!(
                     "node {node} moves write {} home to block {}, and it is durable on {:05b} only",
                     stamp.0,
@@ -222,6 +233,41 @@ impl Copies {
             }
         }
         Ok(())
+    }
+
+    /// Whether these copies are a quorum of those voters.
+    fn is_quorum(&self, roll: u8, copies: u8) -> bool {
+        let voters = if self.is_alone() { copies } else { copies & roll };
+        voters.count_ones() as usize >= copies_needed(self.rule, roll.count_ones() as usize)
+    }
+
+    /// Whether they are one of all who decide.
+    fn decides(&self, copies: u8) -> bool {
+        match self.rolls[..] {
+            [] => self.was_enough(copies),
+            _ => self.rolls.iter().all(|roll| self.is_quorum(*roll, copies)),
+        }
+    }
+
+    /// Where a write's newest record is.
+    pub(crate) fn place(&mut self, stamp: Stamp) -> Lsn {
+        self.of(stamp).at
+    }
+
+    /// Whether they were one of some configuration.
+    fn was_enough(&self, copies: u8) -> bool {
+        self.all_rolls.iter().any(|roll| self.is_quorum(*roll, copies))
+    }
+
+    /// One copy is enough.
+    fn is_alone(&self) -> bool {
+        self.all_rolls.iter().all(|roll| copies_needed(self.rule, roll.count_ones() as usize) == 1)
+    }
+
+    fn note_place(&mut self, record: &Unflushed) {
+        if let Ok((header, _)) = RecordHeader::decode(&record.header) {
+            record.stamps.iter().for_each(|stamp| self.of(*stamp).at = header.lsn);
+        }
     }
 
     fn mark(&mut self, node: usize, stamps: &[Stamp], which: fn(&mut Held) -> &mut u8) {
@@ -280,8 +326,6 @@ fn is_intact(record: &Unflushed, disk: &Disk) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use seawall_engine::setup::CommitRule;
-
     use super::*;
     use crate::birth::formatted;
     use crate::device::Loss;

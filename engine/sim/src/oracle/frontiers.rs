@@ -61,7 +61,12 @@ impl Frontiers {
     pub(crate) fn on_status(&mut self, node: usize, life: u32, status: &Status) -> Result<(), Failure> {
         match status.role {
             Role::Opening | Role::Faulted => return Ok(()),
-            Role::Follower | Role::Candidate | Role::Starting | Role::Primary | Role::Drained => {}
+            Role::Follower
+            | Role::Candidate
+            | Role::Starting
+            | Role::Primary
+            | Role::Drained
+            | Role::Removed => {}
         }
         let now = Seen {
             life,

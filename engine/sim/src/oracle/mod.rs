@@ -9,6 +9,7 @@ pub(crate) mod home;
 pub(crate) mod image;
 pub(crate) mod ledger;
 pub(crate) mod lives;
+mod members;
 pub(crate) mod promise;
 pub(crate) mod register;
 pub(crate) mod reign;
@@ -37,12 +38,14 @@ use crate::oracle::history::History;
 use crate::oracle::home::Home;
 use crate::oracle::ledger::Ledger;
 use crate::oracle::lives::Lives;
+use crate::oracle::members::Members;
 use crate::oracle::reign::Reigns;
 use crate::oracle::ring::Rings;
 use crate::oracle::sessions::Sessions;
 use crate::oracle::vote::Votes;
 use crate::pool::Pool;
 use crate::profile::Profile;
+use crate::stamp::Stamp;
 
 /// A promise that was broken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,6 +83,8 @@ pub(crate) struct Oracle {
     pub(crate) home: Home,
     /// Who reigned when.
     pub(crate) reigns: Reigns,
+    /// Who the members are.
+    pub(crate) members: Members,
     /// Every record's bytes are the same everywhere.
     bodies: Bodies,
     /// What the disk said at the end of each life.
@@ -102,15 +107,16 @@ impl Oracle {
         Oracle {
             ledger: Ledger::new(profile.geometry.volume_blocks, profile.commit == CommitRule::One),
             copies: Copies::new(profile),
-            frontiers: Frontiers::new(profile.replicas),
-            history: History::new(profile.replicas),
-            home: Home::new(profile.replicas, profile.commit == CommitRule::One),
+            frontiers: Frontiers::new(profile.nodes()),
+            history: History::new(profile.nodes()),
+            home: Home::new(profile.nodes(), profile.commit == CommitRule::One),
             reigns: Reigns::new(),
+            members: Members::new(profile),
             bodies: Bodies::default(),
-            lives: Lives::new(profile.replicas),
-            rings: Rings::new(profile.replicas),
-            sessions: Sessions::new(profile.replicas),
-            votes: Votes::new(profile.replicas),
+            lives: Lives::new(profile.nodes()),
+            rings: Rings::new(profile.nodes()),
+            sessions: Sessions::new(profile.nodes()),
+            votes: Votes::new(profile.nodes()),
             found: None,
             commit: profile.commit,
             epoch: None,
@@ -174,18 +180,21 @@ impl Oracle {
             if let DiskOp::Append { parts, .. } = what {
                 self.history.on_append(node, parts)?;
                 self.bodies.on_append(node, parts, pool)?;
+                self.members.on_append(node, parts);
             }
             if let DiskOp::WriteMeta { area: Area::Super, bytes, .. } = what
                 && let SlotState::Present(superblock) = Superblock::decode(bytes)
             {
                 self.home.on_named(node, superblock.settled);
                 self.lives.on_superblock(node, superblock.sequence);
+                self.members.on_superblock(node, &superblock);
                 self.votes.on_superblock(node, &superblock, disk, &self.history)?;
                 if superblock.base != BaseState::Complete {
                     self.lives.on_thrown_away(node);
                 }
             }
         }
+        self.copies.all_rolls = self.members.all_rolls();
         self.copies.on_ended(node, op, what, good, disk, pool)
     }
 
@@ -235,6 +244,15 @@ impl Oracle {
         self.votes.on_status(node, status)?;
         self.frontiers.on_status(node, life, status)?;
         let committed = status.committed.min(status.written);
-        self.history.on_committed(node, status.epoch, status.log_start, committed)
+        self.history.on_committed(node, status.epoch, status.log_start, committed)?;
+        self.members.check(&self.history)
+    }
+
+    /// Who decides on a write that a primary completes, by the disks; of one that another completes nothing is known but
+    /// that somebody decided.
+    pub(crate) fn weigh_members(&mut self, node: Option<usize>, stamp: Stamp) {
+        let at = self.copies.place(stamp);
+        self.copies.rolls = node.map_or_else(Vec::new, |node| self.members.rolls(node, at));
+        self.copies.all_rolls = self.members.all_rolls();
     }
 }

@@ -26,7 +26,12 @@ impl Reigns {
         match status.role {
             Role::Starting => {}
             Role::Primary => self.served = self.served.max(status.epoch),
-            Role::Opening | Role::Follower | Role::Candidate | Role::Faulted | Role::Drained => return Ok(()),
+            Role::Opening
+            | Role::Follower
+            | Role::Candidate
+            | Role::Faulted
+            | Role::Drained
+            | Role::Removed => return Ok(()),
         }
         let reigns = *self.by_epoch.entry(status.epoch).or_insert((node, life));
         if reigns == (node, life) {

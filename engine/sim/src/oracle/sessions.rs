@@ -69,7 +69,12 @@ impl Sessions {
         self.check_requests(node, passed, requests)?;
         match status.role {
             Role::Starting | Role::Primary => {}
-            Role::Opening | Role::Follower | Role::Candidate | Role::Faulted | Role::Drained => {
+            Role::Opening
+            | Role::Follower
+            | Role::Candidate
+            | Role::Faulted
+            | Role::Drained
+            | Role::Removed => {
                 self.still.retain(|(at, _), _| *at != node);
                 return Ok(());
             }

@@ -40,6 +40,7 @@ macro_rules! knobs {
 
 knobs! {
     "copies" count replicas;
+    "spares" count spares;
     "commit" commit commit;
     "ack" ack ack;
     "automatic" flag automatic;
@@ -91,6 +92,7 @@ impl Profile {
     pub(crate) fn calm() -> Profile {
         Profile {
             replicas: 3,
+            spares: 0,
             commit: CommitRule::Majority,
             ack: Ack::Durable,
             automatic: false,
@@ -151,6 +153,7 @@ impl Profile {
             stuck: 0,
             wipe: None,
             replace: None,
+            change: None,
             drain: false,
             operator: false,
             writes_min: 0,

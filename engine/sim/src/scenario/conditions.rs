@@ -8,7 +8,7 @@ use super::{Condition, Event, Outcome};
 use crate::scenario::DiskVerb;
 
 /// Roles, whether a node runs, and states of the session that feeds it.
-const STATES: [&str; 24] = [
+const STATES: [&str; 25] = [
     "opening",
     "follower",
     "candidate",
@@ -16,6 +16,7 @@ const STATES: [&str; 24] = [
     "primary",
     "faulted",
     "drained",
+    "removed",
     "up",
     "paused",
     "down",

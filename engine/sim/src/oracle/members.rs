@@ -1,0 +1,187 @@
+//! both-majorities, judged by the records that the disks were given: a configuration is committed when majorities of it
+//! and of the one before hold its record, and until then both decide what else is.
+
+use std::collections::BTreeMap;
+
+use seawall_engine::commit::majority;
+use seawall_engine::io::AppendPart;
+use seawall_engine::setup::CommitRule;
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
+use seawall_wal::names::{Crc, Lsn};
+use seawall_wal::record::{Kind, RecordHeader};
+use seawall_wal::superblock::Superblock;
+
+use crate::birth::replica;
+use crate::oracle::Failure;
+use crate::oracle::history::History;
+use crate::profile::Profile;
+
+/// A record of a configuration, wherever it is.
+#[derive(Clone, Debug)]
+struct Change {
+    before: Configuration,
+    next: Configuration,
+    /// Whose disks have it: one bit per node.
+    held: u8,
+    judged: bool,
+}
+
+impl Change {
+    fn is_held(&self) -> bool {
+        [&self.before, &self.next].into_iter().all(|configuration| {
+            let roll = bits(configuration);
+            (roll & self.held).count_ones() >= most(roll)
+        })
+    }
+}
+
+/// What each node's disk says of the members.
+#[derive(Debug)]
+pub(crate) struct Members {
+    rule: CommitRule,
+    /// What its superblocks said.
+    known: Vec<Configuration>,
+    /// The configurations of its log.
+    logs: Vec<Vec<(Lsn, Crc)>>,
+    changes: BTreeMap<(Lsn, Crc), Change>,
+    born: Configuration,
+    /// The newest that was committed.
+    newest: Configuration,
+}
+
+impl Members {
+    /// At birth.
+    pub(crate) fn new(profile: &Profile) -> Members {
+        let member = |node| Member {
+            replica: replica(node),
+            name: String::new(),
+            address: String::new(),
+            suffrage: Suffrage::Voter,
+        };
+        let born = Configuration::newborn((0..profile.replicas).map(member).collect());
+        Members {
+            rule: profile.commit,
+            known: vec![born.clone(); profile.nodes()],
+            logs: vec![Vec::new(); profile.nodes()],
+            changes: BTreeMap::new(),
+            newest: born.clone(),
+            born,
+        }
+    }
+
+    /// Whether a change was ever committed.
+    pub(crate) fn changed(&self) -> bool {
+        self.newest.number > 0
+    }
+
+    /// Nodes of the newest configuration that was committed.
+    pub(crate) fn nodes(&self) -> Vec<usize> {
+        (0..self.known.len()).filter(|node| self.newest.member(replica(*node)).is_some()).collect()
+    }
+
+    /// Those of them that vote.
+    pub(crate) fn voters(&self) -> Vec<usize> {
+        (0..self.known.len()).filter(|node| self.newest.votes(replica(*node))).collect()
+    }
+
+    /// A superblock is on a disk.
+    pub(crate) fn on_superblock(&mut self, node: usize, superblock: &Superblock) {
+        let configuration = &superblock.configuration;
+        if configuration.number <= self.known[node].number {
+            return;
+        }
+        self.known[node] = configuration.clone();
+        let changes = &mut self.changes;
+        self.logs[node]
+            .retain(|at| changes.get(at).is_some_and(|change| change.next.number > configuration.number));
+        for change in changes.values_mut().filter(|change| change.next == *configuration) {
+            change.held |= 1 << node;
+        }
+    }
+
+    /// Records are on a disk.
+    pub(crate) fn on_append(&mut self, node: usize, parts: &[AppendPart]) {
+        for part in parts {
+            let Ok((header, _)) = RecordHeader::decode(&part.header) else { continue };
+            if header.kind == Kind::Padding {
+                continue;
+            }
+            self.logs[node].retain(|(lsn, _)| *lsn < header.lsn);
+            if header.kind != Kind::Configuration {
+                continue;
+            }
+            let before = self.of(node).clone();
+            let Some(next) = before.after(&header.body) else { continue };
+            let at = (header.lsn, header.digest());
+            let known = Change { before, next, held: 0, judged: false };
+            self.changes.entry(at).or_insert(known).held |= 1 << node;
+            if self.changes[&at].next.number > self.known[node].number {
+                self.logs[node].push(at);
+            }
+        }
+    }
+
+    /// The newest configuration on a node's disk.
+    fn of(&self, node: usize) -> &Configuration {
+        self.logs[node].last().map_or(&self.known[node], |at| &self.changes[at].next)
+    }
+
+    /// Who decides on a record of a primary's log: nodes as bits, one list for each configuration that has a say.
+    pub(crate) fn rolls(&self, node: usize, record: Lsn) -> Vec<u8> {
+        let log = &self.logs[node];
+        let below = self.changes.range(..(record, Crc(0))).rev();
+        let Some((_, change)) = below.into_iter().find(|(at, change)| change.judged || log.contains(at))
+        else {
+            return vec![bits(&self.born)];
+        };
+        let rolls = vec![bits(&change.next), bits(&change.before)];
+        rolls.into_iter().take(if change.is_held() { 1 } else { 2 }).collect()
+    }
+
+    /// Every list of voters that there ever was.
+    pub(crate) fn all_rolls(&self) -> Vec<u8> {
+        let mut rolls: Vec<u8> = self.changes.values().map(|change| bits(&change.next)).collect();
+        rolls.push(bits(&self.newest));
+        rolls.extend(self.changes.values().map(|change| bits(&change.before)));
+        rolls.sort_unstable();
+        rolls.dedup();
+        rolls
+    }
+
+    /// What was committed meanwhile had the majorities that it needs.
+    pub(crate) fn check(&mut self, history: &History) -> Result<(), Failure> {
+        if history.is_forked() {
+            return Ok(());
+        }
+        for ((lsn, digest), change) in &mut self.changes {
+            if change.judged || history.committed(*lsn) != Some(*digest) {
+                continue;
+            }
+            change.judged = true;
+            if change.next.number > self.newest.number {
+                self.newest = change.next.clone();
+            }
+            if !change.is_held() {
+                let detail = format!(
+                    "configuration {} at {lsn} was committed under {:?}, and only nodes {:05b} hold it; voters are {:05b}, and \
+                     were {:05b}",
+                    change.next.number,
+                    self.rule,
+                    change.held,
+                    bits(&change.next),
+                    bits(&change.before)
+                );
+                return Err(Failure::new("both-majorities", detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bits(configuration: &Configuration) -> u8 {
+    (0..8).filter(|node| configuration.votes(replica(*node))).fold(0, |bits, node| bits | 1 << node)
+}
+
+fn most(roll: u8) -> u32 {
+    u32::try_from(majority(roll.count_ones() as usize)).expect("few voters")
+}
