@@ -177,7 +177,7 @@ impl Loop {
                 blocks: volume.setup.volume_blocks,
                 read_only: volume.read_only,
             });
-            volumes.push(Volume::new(index, volume.setup, disk, now));
+            volumes.push(Volume::new(index, volume.setup, disk, volume.branches, now));
         }
         let default = (exports.len() == 1).then_some(ExportId(0));
         let door = |address: &Address| {

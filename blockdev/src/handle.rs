@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{fmt, net::SocketAddr};
 
 use nix::sys::eventfd::EventFd;
-use seawall_engine::io::{Answer, Command, LinkId};
+use seawall_engine::io::{Answer, Command, DiskDone, DiskError, LinkId, OpId};
 use seawall_engine::notice::Notice;
 use seawall_engine::status::Status;
 use seawall_wal::names::VolumeId;
@@ -36,6 +36,8 @@ pub(crate) enum Wish {
     Status { volume: VolumeId, reply: Reply<Option<Status>> },
     /// From now on peers are spoken with in this way.
     Secure { security: Security },
+    /// A branch is in its place, or there is none for it.
+    Kept { volume: u32, op: OpId, result: Result<DiskDone, DiskError> },
     /// A peer's name was looked up.
     Resolved { volume: u32, link: LinkId, slot: u32, to: Option<SocketAddr> },
 }

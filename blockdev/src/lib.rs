@@ -8,11 +8,13 @@
 //! | [`settings`] | what it is told at its start |
 //! | [`counters`] | what it counts |
 //! | [`disk`] | devices, their format, operations on them |
+//! | [`branches`] | what cuts took out of logs, kept as files |
 //! | [`pool`] | the memory that payload travels in |
 //! | [`net`] | sockets |
 //! | [`export`] | the protocols of clients, as machines without sockets |
 //! | [`ring`] | io_uring, and the only place of the project with `unsafe` in it |
 
+pub mod branches;
 pub mod checksum;
 mod client;
 mod clients;

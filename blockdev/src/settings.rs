@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use seawall_engine::setup::Setup;
 
+use crate::branches::Branches;
 use crate::disk::device::DeviceError;
 use crate::export::Limits;
 use crate::net::credentials::Security;
@@ -28,6 +29,8 @@ pub struct VolumeSettings {
     pub description: String,
     /// Whether clients may only read.
     pub read_only: bool,
+    /// Where what is cut out of its log is kept. Nowhere: then it counts as a place without room.
+    pub branches: Option<Branches>,
 }
 
 /// Everything about one driver.

@@ -1,14 +1,17 @@
 //! One replica in its driver: the machine, its disk, and what waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
 
-use seawall_engine::io::{Answer, CommandId, Input, LetIn, Request, RequestId};
+use seawall_engine::io::{Answer, Area, CommandId, Input, LetIn, Request, RequestId};
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::Setup;
 use seawall_engine::status::Role;
 use seawall_sender::time::Instant;
 use seawall_wal::names::{Epoch, VolumeId};
 
+use crate::branches::{Branches, Source};
 use crate::disk::{Disk, Jobs};
 use crate::export::nbd::Attachment;
 use crate::handle::Reply;
@@ -29,10 +32,18 @@ pub(crate) struct Volume {
     /// Commands not yet answered.
     commands: BTreeMap<CommandId, Reply<Answer>>,
     next_command: u64,
+    /// Where what is cut out of its log is kept.
+    pub(crate) branches: Option<Branches>,
 }
 
 impl Volume {
-    pub(crate) fn new(index: u32, setup: Setup, disk: Disk, now: Instant) -> Volume {
+    pub(crate) fn new(
+        index: u32,
+        setup: Setup,
+        disk: Disk,
+        branches: Option<Branches>,
+        now: Instant,
+    ) -> Volume {
         Volume {
             id: setup.volume,
             replica: Replica::new(now, setup.clone()),
@@ -43,7 +54,20 @@ impl Volume {
             waiting: VecDeque::new(),
             commands: BTreeMap::new(),
             next_command: 0,
+            branches,
         }
+    }
+
+    /// Its log, for somebody else to read.
+    pub(crate) fn source(&self) -> io::Result<Source> {
+        let (log, log_offset) = self.jobs.disk().place(Area::Log);
+        Ok(Source {
+            volume: self.id,
+            replica: self.setup.replica,
+            unit_bytes: self.jobs.disk().geometry().unit_bytes,
+            device: log.descriptor().as_fd().try_clone_to_owned()?,
+            log_offset,
+        })
     }
 
     /// A client's request: it waits for its turn.

@@ -15,6 +15,7 @@ use seawall_wal::record::Kind as RecordKind;
 
 use crate::bait::Bait;
 use crate::ballot::{Fetch, FetchEnd, Promise};
+use crate::branch::MayGo;
 use crate::candidate::{PATIENCE_YIELDING, Stage};
 use crate::core::{Core, Told};
 use crate::io::{LinkId, Payload};
@@ -35,6 +36,14 @@ impl Core {
                 "the best log is that of {holder}, and this replica is too far from it to adopt it: promote {holder}"
             );
             return self.yield_to_holder(&why);
+        }
+        match self.may_go(fork, epoch) {
+            MayGo::Yes => {}
+            // It goes on asking until then, and comes here again.
+            MayGo::Later => return,
+            MayGo::No => {
+                return self.yield_to_holder("there is no room for what this replica would have to cut");
+            }
         }
         self.notice(Notice::AdoptingLog { holder, from: fork, to: best.log.end });
         let until = self.now.after(self.setup.limits.candidacy_round);

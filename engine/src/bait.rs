@@ -123,6 +123,8 @@ baits! {
         "The digest that proves a rebuild is planned at the log's end, which may need that copy to settle.";
     FetchBeforeCut = "fetch-before-cut" breaks "cut-only-above-checkpoint":
         "A candidate overwrites the tail that it cut before the cut is durable.";
+    BranchDropped = "branch-dropped" breaks "cut-tail-is-kept":
+        "What a cut or a rebuild takes out of a log is not kept first.";
     LineageBehind = "lineage-behind" breaks "log-is-dense":
         "A candidate notes the epochs that it fetches when the fetch is whole, and not if it breaks.";
     BaseWaitsForEver = "base-waits-for-ever" breaks "retention-is-bounded":

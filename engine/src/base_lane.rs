@@ -97,6 +97,20 @@ impl Copy {
 }
 
 impl Core {
+    /// A resumed base lane hears once more of every settled record that the log still holds.
+    pub(crate) fn replay_settled(&mut self) {
+        let mut lsn = self.log.start();
+        while lsn < self.taken {
+            let entry = self.log.entry(lsn).expect("the log is dense");
+            if !entry.extent.is_empty()
+                && let Some(copy) = self.feed.as_mut().and_then(|feed| feed.base.as_mut())
+            {
+                copy.on_settled(entry.extent);
+            }
+            lsn = lsn.next();
+        }
+    }
+
     /// Read and send base blocks as far as the window goes.
     pub(crate) fn pump_base(&mut self, replica: ReplicaId) {
         loop {

@@ -21,6 +21,7 @@ use crate::attachment::Attachments;
 use crate::authority::PendingPromise;
 use crate::bait::Bait;
 use crate::ballot::Denial;
+use crate::branch::Keeping;
 use crate::candidate::Candidate;
 use crate::commit::Electorate;
 use crate::dice::Dice;
@@ -124,6 +125,8 @@ pub(crate) enum Purpose {
         holes: u64,
     },
     Move(Move),
+    /// What a cut takes is being kept.
+    Keep,
 }
 
 /// An open replica.
@@ -201,6 +204,8 @@ pub(crate) struct Core {
     pub(crate) forwarder: Forwarder,
     /// The connections over which peers' clients are heard; their sessions are remembered for as long as we live.
     pub(crate) served: BTreeMap<ReplicaId, Served>,
+    /// What of this log is kept elsewhere, before it is void here.
+    pub(crate) keeping: Keeping,
     /// Buffers to which we hold more references than the driver handed over: how many more.
     shares: BTreeMap<(u32, u32), u32>,
 }
@@ -282,6 +287,7 @@ impl Core {
             has_left: false,
             forwarder,
             served: BTreeMap::new(),
+            keeping: Keeping::default(),
             shares: BTreeMap::new(),
             setup,
             log,
@@ -339,10 +345,16 @@ impl Core {
         if matches!(purpose, Purpose::BaseWrite { .. }) {
             self.base_writes += 1;
         }
+        let op = self.next_op(purpose);
+        self.out.push(Output::Disk { op, what });
+    }
+
+    /// A name for an operation, whose end belongs there.
+    pub(crate) fn next_op(&mut self, purpose: Purpose) -> OpId {
         let op = OpId(self.next_op);
         self.next_op += 1;
         self.ops.insert(op, purpose);
-        self.out.push(Output::Disk { op, what });
+        op
     }
 
     pub(crate) fn connect(&mut self, to: ReplicaId, address: String, used: LinkUse) -> LinkId {

@@ -13,7 +13,7 @@ use seawall_sender::receiver::Receiver;
 use seawall_sender::session_id::SessionId;
 use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
-use seawall_wal::names::{COUNT_MAX, Epoch, Lsn, LsnRange};
+use seawall_wal::names::{COUNT_MAX, Epoch, LineageRow, Lsn, LsnRange};
 use seawall_wal::overlay::Overlay;
 use seawall_wal::record::RecordHeader;
 use seawall_wal::superblock::BaseState;
@@ -21,6 +21,7 @@ use seawall_wal::superblock::BaseState;
 use crate::attachment::Attachments;
 use crate::bait::Bait;
 use crate::base_lane::Copy as BaseCopy;
+use crate::branch::MayGo;
 use crate::core::{Core, Told};
 use crate::io::{Buf, LinkId, Payload};
 use crate::membership::Membership;
@@ -82,6 +83,8 @@ pub(crate) struct Feed {
     target: Lsn,
     /// The base lane of a rebuild.
     pub(crate) base: Option<BaseCopy>,
+    /// The primary's history, and where it ended when it greeted us.
+    pub(crate) theirs: (Vec<LineageRow>, Lsn),
 }
 
 impl Feed {
@@ -133,11 +136,11 @@ impl Core {
 
     /// A primary opens a session.
     pub(crate) fn on_greet(&mut self, link: LinkId, greet: Greet) {
-        let Greet { session, epoch, .. } = greet;
-        let promised = self.promised();
         if self.turns_away(link, &greet) {
             return;
         }
+        let Greet { session, epoch, lineage, log, .. } = greet;
+        let promised = self.promised();
         if self.fault.is_some() {
             return self.refuse_session(link, epoch, session, Refusal::Faulted);
         }
@@ -168,6 +171,7 @@ impl Core {
             told: None,
             target: Lsn::ZERO,
             base: None,
+            theirs: (lineage, log.end),
         });
         self.flush_to = self.flush_to.max(self.log.end());
         if above {
@@ -295,6 +299,15 @@ impl Core {
             } else {
                 None
             });
+        let refusal = match refusal {
+            None => match self.gives_up(&begin) {
+                MayGo::Yes => None,
+                // It stays planned until then.
+                MayGo::Later => return,
+                MayGo::No => Some(Refusal::BranchNotKept),
+            },
+            Some(why) => Some(why),
+        };
         if let Some(why) = refusal {
             if let Some(feed) = self.feed.as_mut() {
                 feed.stage = Stage::Told;
@@ -342,20 +355,6 @@ impl Core {
             feed.stage = Stage::Beginning { begin };
         }
         self.replay_settled();
-    }
-
-    /// A resumed base lane hears once more of every settled record that the log still holds.
-    fn replay_settled(&mut self) {
-        let mut lsn = self.log.start();
-        while lsn < self.taken {
-            let entry = self.log.entry(lsn).expect("the log is dense");
-            if !entry.extent.is_empty()
-                && let Some(copy) = self.feed.as_mut().and_then(|feed| feed.base.as_mut())
-            {
-                copy.on_settled(entry.extent);
-            }
-            lsn = lsn.next();
-        }
     }
 
     /// Drop the records from `to` on. They were never committed.
@@ -485,7 +484,7 @@ impl Core {
             match self.append(record, body) {
                 Ok(()) => {
                     if kind == seawall_wal::record::Kind::EpochStart {
-                        self.lineage.push(seawall_wal::names::LineageRow { epoch, first });
+                        self.lineage.push(LineageRow { epoch, first });
                     }
                 }
                 Err(record) => {

@@ -4,7 +4,7 @@
 //!
 //! * An outbox is carried out in any order, but references to every buffer named in it are taken before any of
 //!   it is carried out: a `Release` in the same outbox as a `Send` does not free what is being sent.
-//! * Every `Disk` output is answered by exactly one `DiskDone` with the same [`OpId`], also when it fails.
+//! * Every `Disk` and every `Keep` output is answered by exactly one `DiskDone` with the same [`OpId`], also when it fails.
 //! * Payload bytes never pass: the machine moves [`Buf`] tokens and the checksums that the driver computed.
 
 use alloc::boxed::Box;
@@ -18,6 +18,7 @@ use seawall_wal::names::{Crc, Extent, Lsn, ReplicaId};
 use seawall_wal::record::HEADER_BYTES;
 use seawall_wal::scan::Scanned;
 
+use crate::branch::Branch;
 use crate::change::Change;
 use crate::notice::Notice;
 
@@ -457,6 +458,14 @@ pub enum Output {
         op: OpId,
         /// What.
         what: DiskOp,
+    },
+    /// Copy a part of the log to a place of its own, on stable storage, where people find it: it is about to be void.
+    /// Answered by `DiskDone` with [`DiskDone::Done`], or with the error that there is no place for it.
+    Keep {
+        /// Its name.
+        op: OpId,
+        /// What.
+        branch: Box<Branch>,
     },
     /// Open a connection. Answered by `Connected` or `Lost`.
     Connect {

@@ -23,6 +23,7 @@ pub mod bait;
 mod bait;
 pub mod ballot;
 mod base_lane;
+pub mod branch;
 mod candidate;
 pub mod change;
 pub mod commit;

@@ -220,6 +220,24 @@ notices! {
         /// Where it ended before.
         from: Lsn,
     } Warn "tail-cut" "records [{to}, {from}) were never committed and were cut";
+    /// What is about to be cut is kept in a place of its own.
+    BranchKept {
+        /// Its first record.
+        from: Lsn,
+        /// One past its last.
+        to: Lsn,
+    } Warn "branch-kept" "records [{from}, {to}) left the history, and are kept: see `seawall branch list`";
+    /// What is about to be cut can't be kept.
+    BranchNotKept {
+        /// Its first record.
+        from: Lsn,
+        /// One past its last.
+        to: Lsn,
+        /// The operating system's number.
+        errno: i32,
+        /// What follows.
+        so: &'static str,
+    } Error "branch-not-kept" "records [{from}, {to}) left the history, and there is no place to keep them (error {errno}): {so}";
     /// This replica's copy is being rebuilt.
     RebuildBegan {
         /// The cut.

@@ -316,6 +316,7 @@ impl Core {
                 self.on_fetch_read(link, epoch, first, records, result);
             }
             Purpose::Move(which) => self.on_moved(which, result),
+            Purpose::Keep => self.on_kept(result),
         }
     }
 

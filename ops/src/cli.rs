@@ -15,7 +15,7 @@ use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
 use crate::{
-    adopt, demo, explain, format, inspect, logs, members, outlook, pki, quantity, screen, serve, wipe,
+    adopt, branch, demo, explain, format, inspect, logs, members, outlook, pki, quantity, screen, serve, wipe,
 };
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
@@ -115,6 +115,9 @@ enum Action {
     Inspect(Inspect),
     /// Make the configuration of a volume's nodes anew, from the replicas' disks alone.
     Adopt(adopt::Options),
+    /// What cuts and rebuilds took out of this replica's log, and was kept.
+    #[command(subcommand)]
+    Branch(branch::Act),
     /// The volume's members, and acts on a stopped replica.
     #[command(subcommand)]
     Replica(ReplicaAct),
@@ -253,6 +256,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         Action::Inspect(Inspect::Log { path, log, records }) => {
             say(&inspect::log(&path, log.as_deref(), records)?)
         }
+        Action::Branch(act) => say(&branch::run(&act)?),
         Action::Adopt(options) => say(&adopt::run(&options)?),
         Action::Replica(ReplicaAct::Change(change)) => members::run(&change),
         Action::Replica(ReplicaAct::Wipe { config, yes_wipe }) => {

@@ -9,6 +9,7 @@ mod shape;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use seawall_blockdev::branches::Branches;
 use seawall_engine::setup::{Ack, CommitRule, Failover};
 use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
@@ -26,6 +27,10 @@ pub const LOG_BYTES_MIN: u64 = 4 << 20;
 pub const BUFFER_BYTES_DEFAULT: u64 = 64 << 20;
 /// The smallest window of a peer: two of the largest records.
 const WINDOW_BYTES_MIN: u64 = 1 << 20;
+/// Room for what is cut out of the log, if the file names none.
+pub const BRANCH_BYTES_DEFAULT: u64 = 1 << 30;
+/// How long that is kept, if the file does not say.
+pub const BRANCH_TIME_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest name of a replica, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// The shortest silence after which a peer is taken for lost.
@@ -129,6 +134,8 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// The log ring's size in bytes.
     pub log_bytes: u64,
+    /// Where what is cut out of the log is kept, how much of it, and for how long.
+    pub branches: Branches,
     /// The admin interface's unix socket.
     pub admin: PathBuf,
     /// Where metrics are served: host and port.

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod adopt;
+pub mod branch;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -170,6 +170,7 @@ fn settings(config: &Config) -> Result<Settings, Fault> {
         export: config.name.clone(),
         description: format!("Seawall volume {}", config.volume),
         read_only: false,
+        branches: Some(config.branches.clone()),
     };
     let blocks = u32::try_from(config.limits.buffer_bytes / u64::from(BLOCK_BYTES)).unwrap_or(u32::MAX);
     Ok(Settings {

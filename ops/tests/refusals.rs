@@ -170,7 +170,7 @@ seawall: error[config]: DIR/a.toml:4:1: unknown key
   4 | log_siez = \"4MiB\"
     | ^^^^^^^^
   found:    `log_siez`
-  expected: one of replica, home, log, log_size, admin, metrics
+  expected: one of replica, home, log, log_size, branches, admin, metrics
   do:       write `log_size` if that is what it means, or remove the line
 ",
     );

@@ -98,7 +98,12 @@ impl End {
                     RefuseWhy::WrongIdentity | RefuseWhy::FactsAbsurd | RefuseWhy::Promised | RefuseWhy::AheadOfUs,
             }
             | End::Declined {
-                why: Refusal::Promised | Refusal::ChainDiffers | Refusal::CutBelowHome | Refusal::Faulted,
+                why:
+                    Refusal::Promised
+                    | Refusal::ChainDiffers
+                    | Refusal::CutBelowHome
+                    | Refusal::Faulted
+                    | Refusal::BranchNotKept,
             } => Outlook::Same,
         }
     }

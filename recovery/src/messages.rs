@@ -309,6 +309,8 @@ pub enum Refusal {
     Faulted,
     /// It is shutting down.
     ShuttingDown,
+    /// The plan would drop records that clients may rely on, and there is no room to keep them elsewhere first.
+    BranchNotKept,
 }
 
 impl Refusal {
@@ -322,6 +324,7 @@ impl Refusal {
             Refusal::PlanOutdated => "plan-outdated",
             Refusal::Faulted => "faulted",
             Refusal::ShuttingDown => "shutting-down",
+            Refusal::BranchNotKept => "branch-not-kept",
         }
     }
 }

@@ -117,6 +117,7 @@ fn a_refusal_has_these_bytes() {
         Refusal::PlanOutdated,
         Refusal::Faulted,
         Refusal::ShuttingDown,
+        Refusal::BranchNotKept,
     ];
     for (code, why) in all.into_iter().enumerate() {
         check(

@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod branch;
 pub mod configuration;
 pub mod crc;
 pub mod geometry;

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use seawall_engine::io::{Input, LinkId, Output, Request};
+use nix::errno::Errno;
+use seawall_engine::branch::Branch;
+use seawall_engine::io::{DiskDone, DiskError, Input, LinkId, OpId, Output, Request};
 use seawall_engine::notice::Notice;
 use seawall_sender::time::Instant;
 use seawall_wal::names::BLOCK_BYTES;
@@ -155,6 +157,9 @@ impl Loop {
                     let status = here.map(|here| here.replica.status());
                     reply(status.map(|status| status.as_of(clock::now())));
                 }
+                Wish::Kept { volume, op, result } => {
+                    self.inputs.push_back((volume, Input::DiskDone { op, result }));
+                }
                 Wish::Secure { security } => self.links.secure(security),
                 Wish::Resolved { volume, link, slot, to } => {
                     let Loop { gear, links, inputs, .. } = self;
@@ -280,7 +285,8 @@ impl Loop {
                 Output::Send { payload, .. } => {
                     payload.iter().for_each(|buf| self.gear.pool.retain(*buf));
                 }
-                Output::Connect { .. }
+                Output::Keep { .. }
+                | Output::Connect { .. }
                 | Output::Disconnect { .. }
                 | Output::Complete { .. }
                 | Output::Release(_)
@@ -302,6 +308,7 @@ impl Loop {
                 let finished = volume.jobs.begin(op, what, gear);
                 self.on_finished(index, finished);
             }
+            Output::Keep { op, branch } => self.keep(index, op, branch),
             Output::Connect { link, to: _, address } => {
                 if links.connect(index, link, &address, gear, inputs) {
                     self.resolve(index, link, address);
@@ -341,6 +348,29 @@ impl Loop {
             // No thread is as good as no address.
             let _ = self.handle.wishes.try_send(Wish::Resolved { volume, link, slot, to: None });
             self.handle.ring_bell();
+        }
+    }
+
+    /// Copies a branch on a thread of its own: it may be as long as the log.
+    fn keep(&mut self, index: u32, op: OpId, branch: Box<Branch>) {
+        let volume = &self.volumes[index as usize];
+        let handle = self.handle.clone();
+        let begun = volume.branches.clone().ok_or(Errno::ENOSYS as i32).and_then(|branches| {
+            let source = volume.source().map_err(|error| error.raw_os_error().unwrap_or(0))?;
+            let copy = move || {
+                let kept = branches.keep(&branch, &source);
+                let errno = |error: io::Error| DiskError { errno: error.raw_os_error().unwrap_or(0) };
+                let result = kept.map(|()| DiskDone::Done).map_err(errno);
+                if handle.wishes.send(Wish::Kept { volume: index, op, result }).is_ok() {
+                    handle.ring_bell();
+                }
+            };
+            let thread = std::thread::Builder::new().name(String::from("branch")).spawn(copy);
+            thread.map(drop).map_err(|error| error.raw_os_error().unwrap_or(0))
+        });
+        if let Err(errno) = begun {
+            // No thread is as good as no place.
+            self.inputs.push_back((index, Input::DiskDone { op, result: Err(DiskError { errno }) }));
         }
     }
 

@@ -141,6 +141,7 @@ impl Cluster {
                 export: String::from("disk"),
                 description: String::new(),
                 read_only: false,
+                branches: None,
             }],
             ..Settings::default()
         };

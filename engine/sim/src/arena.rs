@@ -122,6 +122,7 @@ impl Arena {
             | Bait::CompleteTwice
             | Bait::LeakBuffer => Arena::Swarm,
             Bait::AcceptStaleSession
+            | Bait::BranchDropped
             | Bait::ReadUnconfirmed
             | Bait::ForgetToAnswer
             | Bait::ReleaseTwice

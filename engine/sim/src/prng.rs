@@ -58,6 +58,8 @@ pub(crate) enum Stream {
     Failover,
     /// When and of whom something is foretold.
     Forecast,
+    /// How long what is kept of a log takes, and whether there is room.
+    Side,
 }
 
 impl Stream {
@@ -91,6 +93,7 @@ impl Stream {
             Stream::Dice => 23,
             Stream::Failover => 24,
             Stream::Forecast => 42,
+            Stream::Side => 43,
         }
     }
 }

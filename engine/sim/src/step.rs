@@ -1,5 +1,6 @@
 //! One step of one machine, and what a driver does with its outbox.
 
+use seawall_engine::branch::Branch;
 use seawall_engine::io::{Buf, Done, Input, OpId, Outbox, Output, Refusal, RequestId};
 use seawall_engine::notice::Notice;
 use seawall_engine::replica::Replica;
@@ -101,6 +102,7 @@ impl World {
         let link = |index: usize| match &outputs[index] {
             Output::Send { link, .. } => Some(*link),
             Output::Disk { .. }
+            | Output::Keep { .. }
             | Output::Connect { .. }
             | Output::Disconnect { .. }
             | Output::Complete { .. } => None,
@@ -124,6 +126,7 @@ impl World {
     fn on_output(&mut self, node: usize, asked: Option<RequestId>, output: Output) -> Result<(), Failure> {
         match output {
             Output::Disk { op, what } => return self.give(node, op, what),
+            Output::Keep { op, branch } => self.keep(node, op, branch),
             Output::Connect { link, to: _, address } => {
                 let life = self.nodes[node].life;
                 self.transcript.line(self.now, &node, || format!("  connect {link:?} to {address}"));
@@ -192,6 +195,20 @@ impl World {
             self.tally.mark(Table::Plan, rule);
         }
         self.on_complaint(node, notice)
+    }
+
+    /// A place beside the disk takes a branch, if it has room.
+    fn keep(&mut self, node: usize, op: OpId, branch: Box<Branch>) {
+        let disk = &self.profile.disk;
+        let side = &mut self.chances.side;
+        let latency = side.between(disk.latency_min, disk.latency_max) + branch.bytes() / 2;
+        let full = self.nodes[node].waiting.full.is_some_and(|(_, until)| self.now < until);
+        let fails = self.chaos && (full || disk.write_errors > 0 && side.chance(125_000));
+        self.transcript.line(self.now, &node, || {
+            format!("  keep {} [{}, {})", op.0, branch.range.start, branch.range.end)
+        });
+        let life = self.nodes[node].life;
+        self.queue.push(self.now.plus(latency), Event::Kept { node, life, op, branch, good: !fails });
     }
 
     fn give(&mut self, node: usize, op: OpId, what: seawall_engine::io::DiskOp) -> Result<(), Failure> {
@@ -420,6 +437,7 @@ fn held_by(output: &Output) -> Vec<Buf> {
     match output {
         Output::Disk { what, .. } => buffers(what),
         Output::Send { payload, .. } => payload.iter().copied().collect(),
+        Output::Keep { .. } => Vec::new(),
         Output::Connect { .. } | Output::Disconnect { .. } | Output::Complete { .. } => Vec::new(),
         Output::Release(_) | Output::Answer { .. } | Output::Notice(_) => Vec::new(),
     }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use seawall_engine::io::{Answer, Area, Command, CommandId, Input, LetIn, LinkId, OpId};
+use seawall_engine::branch::Branch;
+use seawall_engine::io::{Answer, Area, Command, CommandId, DiskDone, Input, LetIn, LinkId, OpId};
 use seawall_engine::notice::Notice;
 use seawall_sender::greeting::Proven;
 use seawall_wal::names::VolumeId;
@@ -13,6 +14,7 @@ use crate::client::{Client, Wish};
 use crate::clock::{MILLIS, Moment};
 use crate::deed::Deed;
 use crate::directory::Directory;
+use crate::disk::ENOSPC;
 use crate::executor::Mend;
 use crate::net::{Heard, Host, Net, NetEvent};
 use crate::node::{Node, State};
@@ -45,6 +47,19 @@ pub(crate) enum Event {
         life: u32,
         /// Which of its ticks.
         tick: u64,
+    },
+    /// A branch is in its place, or finds none.
+    Kept {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+        /// Which operation.
+        op: OpId,
+        /// What.
+        branch: Box<Branch>,
+        /// Whether there was room.
+        good: bool,
     },
     /// A disk operation ends.
     Disk {
@@ -121,6 +136,7 @@ pub(crate) struct Chances {
     pub(crate) damage: Prng,
     pub(crate) jump: Prng,
     pub(crate) dice: Prng,
+    pub(crate) side: Prng,
 }
 
 /// Everything.
@@ -216,6 +232,7 @@ impl World {
                 damage: stream(Stream::Damage),
                 jump: stream(Stream::Jump),
                 dice: stream(Stream::Dice),
+                side: stream(Stream::Side),
             },
             nodes,
             net: Net::new(
@@ -322,6 +339,7 @@ impl World {
                 if due { self.hear(node, Input::Tick) } else { Ok(()) }
             }
             Event::Disk { node, life, op } => self.on_disk(node, life, op),
+            Event::Kept { node, life, op, branch, good } => self.on_kept(node, life, op, &branch, good),
             Event::Net(event) => self.on_net(event),
             Event::Idle { slot, asked } => {
                 self.on_idle(slot, asked);
@@ -361,6 +379,22 @@ impl World {
             self.sign(node, Sign::Disk(does, area, end));
         }
         self.hear(node, Input::DiskDone { op, result: ended.result })
+    }
+
+    fn on_kept(
+        &mut self,
+        node: usize,
+        life: u32,
+        op: OpId,
+        branch: &Branch,
+        good: bool,
+    ) -> Result<(), Failure> {
+        if !self.nodes[node].lives(life) {
+            return Ok(());
+        }
+        self.oracle.branches.on_kept(node, branch, &self.nodes[node].disk, good);
+        let result = if good { Ok(DiskDone::Done) } else { Err(ENOSPC) };
+        self.hear(node, Input::DiskDone { op, result })
     }
 
     fn on_net(&mut self, event: NetEvent) -> Result<(), Failure> {

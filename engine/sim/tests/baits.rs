@@ -138,6 +138,7 @@ baits! {
     a_vote_of_a_copy_that_is_not_whole_is_caught: RebuildingCounts by ["rebuilding-never-votes"];
     a_copy_that_is_called_whole_before_its_log_is_caught: WholeTooEarly by ["rebuilding-never-votes"];
     a_tail_that_is_overwritten_before_its_cut_is_durable_is_caught: FetchBeforeCut by ["cut-only-above-checkpoint"];
+    a_tail_that_is_cut_and_not_kept_is_caught: BranchDropped by ["cut-tail-is-kept"];
     a_commit_frontier_above_the_end_of_the_log_is_caught: CommitPastCut by ["committed-never-falls"];
     what_was_sent_and_not_answered_is_caught: SentIsHeld by ["durable-before-done"];
     a_read_without_a_lease_is_caught: ReadUnconfirmed by ["one-history", "reads-need-a-lease"];

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use seawall_blockdev::branches::Branches;
 use seawall_engine::setup::{Ack, CommitRule, Failover};
 use seawall_wal::names::{BLOCK_BYTES, VolumeId};
 use seawall_wal::superblock::MEMBERS_MAX;
@@ -13,9 +14,9 @@ use super::page::Page;
 use super::raw::{Raw, RawReplica, RawTransport, RawVolume};
 use super::shape::nearest;
 use super::{
-    BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, KeyFiles, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits,
-    Listen, NAME_BYTES_MAX, NoQuorum, Replica, SILENCE_MIN, SOCKET_PATH_BYTES_MAX, Transport,
-    VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
+    BRANCH_BYTES_DEFAULT, BRANCH_TIME_DEFAULT, BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, KeyFiles,
+    LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits, Listen, NAME_BYTES_MAX, NoQuorum, Replica, SILENCE_MIN,
+    SOCKET_PATH_BYTES_MAX, Transport, VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
 };
 use crate::fault::Fault;
 use crate::quantity;
@@ -45,6 +46,7 @@ impl Judge<'_> {
             home: self.path(&node.home)?,
             log: node.log.as_ref().map(|log| self.path(log)).transpose()?,
             log_bytes: self.log_bytes(node.log_size.as_ref())?,
+            branches: self.branches(raw)?,
             admin: self.socket(&node.admin, node.admin.get_ref())?,
             metrics: node.metrics.as_ref().map(|text| self.address(text)).transpose()?,
             transport: raw.transport.as_ref().map_or(Ok(Transport::Unsaid), |raw| self.transport(raw))?,
@@ -243,6 +245,31 @@ impl Judge<'_> {
                 .next("choose another size"));
         }
         Ok(bytes)
+    }
+
+    /// Beside the home area; of a block device, where the system keeps such things.
+    fn branches(&self, raw: &Raw) -> Result<Branches, Fault> {
+        let (node, limits) = (raw.node.get_ref(), &raw.limits);
+        let home = self.path(&node.home)?;
+        let beside = |home: &Path| {
+            let mut name = home.as_os_str().to_owned();
+            name.push(".branches");
+            PathBuf::from(name)
+        };
+        let dir = match &node.branches {
+            Some(dir) => self.path(dir)?,
+            None if home.starts_with("/dev") => {
+                beside(&Path::new("/var/lib/seawall").join(node.replica.get_ref()))
+            }
+            None => beside(&home),
+        };
+        let bytes = limits.branch_bytes.as_ref().map(|text| self.size(text)).transpose()?;
+        let time = limits.branch_time.as_ref().map(|text| self.duration(text)).transpose()?;
+        Ok(Branches {
+            dir,
+            room_bytes: bytes.unwrap_or(BRANCH_BYTES_DEFAULT),
+            keep_for: time.unwrap_or(BRANCH_TIME_DEFAULT),
+        })
     }
 
     fn log_bytes(&self, value: Option<&Spanned<String>>) -> Result<u64, Fault> {

@@ -25,6 +25,7 @@ pub(super) struct RawNode {
     pub(super) home: Spanned<String>,
     pub(super) log: Option<Spanned<String>>,
     pub(super) log_size: Option<Spanned<String>>,
+    pub(super) branches: Option<Spanned<String>>,
     pub(super) admin: Spanned<String>,
     pub(super) metrics: Option<Spanned<String>>,
 }
@@ -80,4 +81,6 @@ pub(super) struct RawLimits {
     pub(super) quorum_patience: Option<Spanned<String>>,
     pub(super) silence: Option<Spanned<String>>,
     pub(super) lease: Option<Spanned<String>>,
+    pub(super) branch_bytes: Option<Spanned<String>>,
+    pub(super) branch_time: Option<Spanned<String>>,
 }

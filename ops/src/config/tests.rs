@@ -70,7 +70,7 @@ seawall: error[config]: etc/seawall.toml:4:1: unknown key
   4 | hmoe = "b.img"
     | ^^^^
   found:    `hmoe`
-  expected: one of replica, home, log, log_size, admin, metrics
+  expected: one of replica, home, log, log_size, branches, admin, metrics
   do:       write `home` if that is what it means, or remove the line
 "#,
     );

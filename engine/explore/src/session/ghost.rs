@@ -269,7 +269,11 @@ impl Ghost {
                         | RefuseWhy::AheadOfUs,
                 }
                 | End::Declined {
-                    why: Refusal::Promised | Refusal::ChainDiffers | Refusal::CutBelowHome | Refusal::Faulted,
+                    why: Refusal::Promised
+                        | Refusal::ChainDiffers
+                        | Refusal::CutBelowHome
+                        | Refusal::Faulted
+                        | Refusal::BranchNotKept,
                 }
         );
         let passing = matches!(

@@ -2,6 +2,7 @@
 //! clients were told, and take a replica's word only for what it claims, never for what is so.
 
 pub(crate) mod bodies;
+pub(crate) mod branches;
 pub(crate) mod copies;
 pub(crate) mod frontiers;
 pub(crate) mod history;
@@ -32,6 +33,7 @@ use crate::birth::replica;
 use crate::disk::{Crash, Disk};
 use crate::node::{Node, Request};
 use crate::oracle::bodies::Bodies;
+use crate::oracle::branches::Branches;
 use crate::oracle::copies::Copies;
 use crate::oracle::frontiers::Frontiers;
 use crate::oracle::history::History;
@@ -87,6 +89,8 @@ pub(crate) struct Oracle {
     pub(crate) members: Members,
     /// Every record's bytes are the same everywhere.
     bodies: Bodies,
+    /// What a cut takes is kept.
+    pub(crate) branches: Branches,
     /// What the disk said at the end of each life.
     lives: Lives,
     /// Which records the log may overwrite.
@@ -113,6 +117,7 @@ impl Oracle {
             reigns: Reigns::new(),
             members: Members::new(profile),
             bodies: Bodies::default(),
+            branches: Branches::new(profile.nodes()),
             lives: Lives::new(profile.nodes()),
             rings: Rings::new(profile.nodes()),
             sessions: Sessions::new(profile.nodes()),
@@ -152,6 +157,7 @@ impl Oracle {
         what: &DiskOp,
     ) -> Result<(), Failure> {
         self.copies.on_given(node, op, what);
+        self.branches.on_given(node, what, &here.disk, &self.history)?;
         // When a reign ends its reads are refused, but not before the disk has let go of their buffers.
         let reign = here.replica.as_ref().map(Replica::role);
         let reigns = |request: &&Request| reign == Some((Role::Primary, request.epoch));
@@ -179,6 +185,7 @@ impl Oracle {
             self.rings.on_done(node, what);
             if let DiskOp::Append { parts, .. } = what {
                 self.history.on_append(node, parts)?;
+                self.branches.on_append(node, parts);
                 self.bodies.on_append(node, parts, pool)?;
                 self.members.on_append(node, parts);
             }
@@ -203,6 +210,7 @@ impl Oracle {
         self.copies.on_crashed(node, crash, disk);
         self.home.on_crash(node);
         self.history.on_crashed(node, disk);
+        self.branches.on_crashed(node, disk);
         self.sessions.on_crash(node);
         self.rings.on_crashed(node, disk);
         let whole = self.votes.on_crashed(node, disk, &self.history);
@@ -223,6 +231,7 @@ impl Oracle {
     /// He did.
     pub(crate) fn on_wiped(&mut self, node: usize, disk: &Disk) {
         self.copies.on_wiped(node);
+        self.branches.on_crashed(node, disk);
         self.rings.on_wiped(node);
         let whole = self.votes.on_wiped(node, disk, &self.history);
         self.found = self.found.take().or(whole.err());

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use seawall_engine::io::{
-    Answer, Buf, DiskOp, Done, Input, LinkId, OpId, Outbox, Output, Refusal, RequestId,
+    Answer, Buf, DiskDone, DiskOp, Done, Input, LinkId, OpId, Outbox, Output, Refusal, RequestId,
 };
 use seawall_engine::notice::Notice;
 use seawall_engine::replica::Replica;
@@ -285,6 +285,7 @@ impl Stage {
             let held = match output {
                 Output::Disk { what, .. } => buffers(what),
                 Output::Send { payload, .. } => payload.iter().copied().collect(),
+                Output::Keep { .. } => Vec::new(),
                 Output::Connect { .. } | Output::Disconnect { .. } | Output::Complete { .. } => Vec::new(),
                 Output::Release(_) | Output::Answer { .. } | Output::Notice(_) => Vec::new(),
             };
@@ -311,6 +312,9 @@ impl Stage {
                     self.writes_after_failure += 1;
                 }
                 here.given.push_back(Given { op, what, mark });
+            }
+            Output::Keep { op, branch: _ } => {
+                self.hear(node, Input::DiskDone { op, result: Ok(DiskDone::Done) })
             }
             Output::Connect { link, to: _, address } => {
                 let peer: usize = address.parse().expect("an address that the configuration named");

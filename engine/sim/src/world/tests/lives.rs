@@ -55,7 +55,9 @@ fn agenda(world: &mut World) -> Vec<(Moment, Event)> {
 /// Whether it is a process's own: what its disk ends, and when it wakes.
 fn is_of(event: &Event, which: usize, lived: u32) -> bool {
     match event {
-        Event::Tick { node, life, .. } | Event::Disk { node, life, .. } => (*node, *life) == (which, lived),
+        Event::Tick { node, life, .. } | Event::Disk { node, life, .. } | Event::Kept { node, life, .. } => {
+            (*node, *life) == (which, lived)
+        }
         Event::Net(_) | Event::Idle { .. } | Event::Request { .. } | Event::Mend(_) | Event::Watch => false,
     }
 }
@@ -65,7 +67,8 @@ fn of_the_life_before(event: &Event) -> Option<Event> {
     match event {
         Event::Disk { node, life, op } => Some(Event::Disk { node: *node, life: life - 1, op: *op }),
         Event::Tick { node, life, tick } => Some(Event::Tick { node: *node, life: life - 1, tick: *tick }),
-        Event::Net(_) | Event::Idle { .. } | Event::Request { .. } | Event::Mend(_) | Event::Watch => None,
+        Event::Kept { .. } | Event::Net(_) | Event::Idle { .. } => None,
+        Event::Request { .. } | Event::Mend(_) | Event::Watch => None,
     }
 }
 
