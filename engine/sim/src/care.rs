@@ -128,9 +128,10 @@ impl World {
         ))
     }
 
-    /// What is wrong on the disks that were harmed.
+    /// What is wrong on the disks that were harmed. Nobody mends that of a replica that is no member any more.
     fn scrub(&mut self) -> Vec<String> {
-        let harmed: Vec<usize> = self.atlas.harmed().collect();
+        let members = self.oracle.members.nodes();
+        let harmed: Vec<usize> = self.atlas.harmed().filter(|node| members.contains(node)).collect();
         let mut found = Vec::new();
         for node in harmed {
             if let Err(why) = self.look_for_wholeness(node) {
