@@ -17,7 +17,7 @@ use sim::trial::trial;
 use table::Table;
 
 /// A bug that needs more seeds than this is not caught, and has to be told as a story.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 const TABLE: Table = Table {
     file: "BAITS.md",
