@@ -266,6 +266,7 @@ mod tests {
                 &mut bare.usurp,
                 &mut bare.wipe,
                 &mut bare.replace,
+                &mut bare.change,
             ] {
                 *kind = None;
             }

@@ -6,7 +6,9 @@ mod passing;
 use std::sync::Arc;
 
 use seawall_engine::io::LinkId;
+use seawall_engine::status::{Quorum, Status, Watch};
 use seawall_sender::frame::Kind;
+use seawall_sender::time::Instant;
 
 use super::*;
 use crate::clock::SECOND;
@@ -27,6 +29,12 @@ struct Delivered {
 fn calm(seed: u64, knobs: &str) -> World {
     let script = Script::read(&format!("scenario: a calm world\n{knobs}\n")).expect("a script");
     World::new(&Options { script: Some(Arc::new(script)), ..Options::seed(seed) })
+}
+
+/// What a node says of itself, but for the time: when it was asked, and what happens at which moment.
+fn timeless(status: Status) -> Status {
+    let quorum = Quorum { missing_since: None, ..status.quorum };
+    Status { now: Instant::default(), quorum, watch: Watch::default(), ..status }
 }
 
 /// The world goes on until then. All that a node hears of another is written down.

@@ -126,10 +126,10 @@ fn connection(world: &World, since: &[Delivered], old: &Delivered) -> Option<Lin
 fn say_again(world: &mut World, old: &Delivered, link: LinkId, late: Late, context: &str) {
     let count = |world: &World, kind| world.tally.notices.get(kind).copied().unwrap_or(0);
     let counts = |world: &World| (count(world, "stale"), count(world, "peer-violated"));
-    let before = (counts(world), world.status(old.to), world.nodes[old.to].pool.held());
+    let before = (counts(world), world.status(old.to).map(timeless), world.nodes[old.to].pool.held());
     world.on_frame(old.to, link, &old.bytes).expect("a calm world");
     world.take_agenda();
-    let after = (counts(world), world.status(old.to), world.nodes[old.to].pool.held());
+    let after = (counts(world), world.status(old.to).map(timeless), world.nodes[old.to].pool.held());
     let (stale, violated) = before.0;
     match late {
         Late::Stale => {
