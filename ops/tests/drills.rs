@@ -7,8 +7,8 @@ mod room;
 mod site;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -397,13 +397,7 @@ fn a_replica_whose_disk_is_full_stops_alone_and_comes_back_when_there_is_room() 
 #[test]
 fn metrics_and_status_tell_the_same() {
     let cluster = Cluster::start(Shape { volume_mib: 16, log_mib: 4 });
-    let config = fs::read_to_string(cluster.config(A)).unwrap();
-    let address = config.lines().find_map(|line| line.strip_prefix("metrics = ")).unwrap().trim_matches('"');
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
+    let page = cluster.metrics(A);
     for line in [
         "seawall_role{role=\"primary\"} 1",
         "seawall_copies 3",

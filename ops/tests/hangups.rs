@@ -9,8 +9,8 @@ mod cluster;
 mod site;
 
 use std::fs;
-use std::io::{Error, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Error, ErrorKind, Read};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,13 +107,7 @@ fn is_end(error: &Error) -> bool {
 
 /// A number of the first replica's metrics.
 fn gauge(cluster: &Cluster, name: &str) -> u64 {
-    let config = fs::read_to_string(cluster.config(A)).unwrap();
-    let address = config.lines().find_map(|line| line.strip_prefix("metrics = ")).unwrap().trim_matches('"');
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    stream.read_to_string(&mut page).unwrap();
+    let page = cluster.metrics(A);
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("seawall_{name} ")));
     line.unwrap_or_else(|| panic!("{name} is not in\n{page}")).parse().unwrap()
 }

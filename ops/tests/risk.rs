@@ -10,7 +10,7 @@ mod cluster;
 mod site;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,12 +138,7 @@ fn what_a_killed_primary_takes_with_it_is_no_more_than_it_said() {
         primary = others[0];
     }
     assert!(lost_ever > 0, "nothing was ever lost: these rounds show nothing");
-    let mut metrics = String::new();
-    let address = fs::read_to_string(cluster.config(primary)).unwrap();
-    let address = address.lines().find_map(|line| line.strip_prefix("metrics = \"")).unwrap();
-    let mut page = std::net::TcpStream::connect(address.trim_end_matches('"')).unwrap();
-    page.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    page.read_to_string(&mut metrics).unwrap();
+    let metrics = cluster.metrics(primary);
     for gauge in
         ["seawall_at_risk_alone_bytes ", "seawall_at_risk_volatile_seconds ", "seawall_peer_at_risk_bytes{"]
     {

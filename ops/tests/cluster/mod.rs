@@ -2,6 +2,8 @@
 //! with the [`Cluster`].
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -260,6 +262,19 @@ impl Cluster {
     pub(crate) fn rule(&self, primary: usize, peer: usize) -> String {
         let report = self.report(primary).expect("the primary answers");
         report.peers.iter().find(|p| p.replica == NAMES[peer]).expect("it knows its peers").rule.clone()
+    }
+
+    /// What a replica tells on its page of metrics.
+    pub(crate) fn metrics(&self, index: usize) -> String {
+        let config = fs::read_to_string(self.config(index)).unwrap();
+        let address =
+            config.lines().find_map(|line| line.strip_prefix("metrics = ")).unwrap().trim_matches('"');
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
     }
 
     /// Resident memory of a running replica, in bytes.
