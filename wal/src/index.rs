@@ -37,15 +37,7 @@ impl Row {
     }
 
     pub(crate) fn body_blocks(&self) -> u32 {
-        match self.kind {
-            Kind::Write => self.blocks,
-            Kind::WriteZeroes
-            | Kind::Trim
-            | Kind::EpochStart
-            | Kind::Padding
-            | Kind::Attach
-            | Kind::Configuration => 0,
-        }
+        if self.kind.carries_blocks() { self.blocks } else { 0 }
     }
 
     /// How many checksums or words its header holds.

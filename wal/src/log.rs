@@ -63,15 +63,7 @@ impl Entry {
     /// How many blocks of body follow its header.
     #[must_use]
     pub fn body_blocks(&self) -> u32 {
-        match self.kind {
-            Kind::Write => self.extent.blocks,
-            Kind::WriteZeroes
-            | Kind::Trim
-            | Kind::EpochStart
-            | Kind::Padding
-            | Kind::Attach
-            | Kind::Configuration => 0,
-        }
+        if self.kind.carries_blocks() { self.extent.blocks } else { 0 }
     }
 }
 

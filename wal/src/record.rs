@@ -66,6 +66,20 @@ impl Kind {
             .find(|kind| kind.code() == code)
     }
 
+    /// Whether the blocks of its extent follow its header.
+    #[must_use]
+    pub fn carries_blocks(self) -> bool {
+        match self {
+            Kind::Write => true,
+            Kind::WriteZeroes
+            | Kind::Trim
+            | Kind::EpochStart
+            | Kind::Padding
+            | Kind::Attach
+            | Kind::Configuration => false,
+        }
+    }
+
     /// Whether it makes its extent read as zeroes.
     #[must_use]
     pub fn is_zero(self) -> bool {
