@@ -184,7 +184,11 @@ impl Core {
         if core::mem::take(&mut self.members_changed) {
             self.members_settled();
         }
-        if self.check_begin().is_err() || self.membership.pending().is_some() {
+        // This runs in every step: on most replicas it ends here.
+        if self.primary.as_ref().is_none_or(|primary| !primary.serving)
+            || self.membership.pending().is_some()
+            || self.check_begin().is_err()
+        {
             return;
         }
         let now = self.membership.newest();
