@@ -91,19 +91,22 @@ fn limits(profile: &Profile) -> Limits {
     }
 }
 
+/// Where the configuration that a node's disk is formatted with finds the members: those of the beginning and itself.
+fn first_words(profile: &Profile, node: usize) -> Vec<String> {
+    let mut directory = Directory::new(profile.nodes());
+    (profile.replicas..profile.nodes()).for_each(|spare| directory.set_named(spare, false));
+    directory.on_start(node)
+}
+
 /// What is written on an empty disk that takes the place of a node's.
 pub(crate) fn rejoining_superblock(profile: &Profile, node: usize, lives: u32) -> Superblock {
-    let addresses = Directory::new(profile.replicas).on_start(node);
-    rejoining(&setup(profile, &addresses, node, [0; 16], 0, None), profile.geometry, lives)
+    rejoining(&setup(profile, &first_words(profile, node), node, [0; 16], 0, None), profile.geometry, lives)
 }
 
 /// The disk of a node before its first life.
 pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
     let mut disk = Disk::new(profile.geometry);
-    let mut directory = Directory::new(profile.nodes());
-    (profile.replicas..profile.nodes()).for_each(|spare| directory.set_named(spare, false));
-    let addresses = directory.on_start(node);
-    let setup = setup(profile, &addresses, node, [0; 16], 0, None);
+    let setup = setup(profile, &first_words(profile, node), node, [0; 16], 0, None);
     let born = if node < profile.replicas { newborn } else { joiner };
     let superblock = born(&setup, profile.geometry);
     for (area, offset, bytes) in both_slots(&superblock) {
