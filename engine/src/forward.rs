@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use seawall_sender::codec;
 use seawall_sender::frame::Kind;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Crc, Extent, Lsn, Origin};
+use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId};
 
 use crate::bait::Bait;
 use crate::core::{Core, Purpose};
@@ -133,6 +133,8 @@ pub(crate) struct Forwarder {
     pub(crate) line: Option<Line>,
     pub(crate) lines: u32,
     pub(crate) rests_until: Instant,
+    /// Whose connection was lost last: only that one is let rest.
+    pub(crate) lost: Option<(ReplicaId, Epoch)>,
 }
 
 impl Forwarder {
@@ -147,6 +149,7 @@ impl Forwarder {
             line: None,
             lines: 0,
             rests_until: Instant::default(),
+            lost: None,
         }
     }
 
@@ -235,8 +238,8 @@ impl Core {
         match self.forwarder.line {
             Some(line) if line.open => self.give_all(Some(line)),
             Some(_) => {}
-            None if self.forwarder.rests_until <= self.now => self.open_line(target.0, target.1),
-            None => {}
+            None if self.forwarder.lost == Some(target) && self.now < self.forwarder.rests_until => {}
+            None => self.open_line(target.0, target.1),
         }
     }
 

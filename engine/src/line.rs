@@ -16,7 +16,7 @@ use crate::forwarding::{ForwardAnswer, Forwarded};
 use crate::io::{DiskOp, Done, LinkId, Payload, Request};
 use crate::link::LinkUse;
 
-/// Rest before a lost connection to the primary is opened anew.
+/// Rest before a lost connection to a primary is opened anew. Another one, or the same in another reign, need not wait.
 const REST: Duration = Duration::from_millis(100);
 
 /// The connection to a primary.
@@ -63,10 +63,9 @@ impl Core {
     pub(crate) fn line_lost(&mut self, link: LinkId) {
         let now = self.now;
         let forwarder = &mut self.forwarder;
-        if forwarder.line.take_if(|line| line.link == link).is_none() {
-            return;
-        }
+        let Some(line) = forwarder.line.take_if(|line| line.link == link) else { return };
         forwarder.rests_until = now.after(REST);
+        forwarder.lost = Some((line.to, line.epoch));
         for (number, kept) in &mut forwarder.kept {
             if kept.place == Place::There {
                 kept.place = Place::Waiting;
