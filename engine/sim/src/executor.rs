@@ -384,6 +384,7 @@ impl World {
     /// A life begins, from the disk alone.
     pub(crate) fn start(&mut self, node: usize) -> Result<(), Failure> {
         self.take_back_blind_damage(node);
+        self.oracle.on_started(node, &self.nodes[node].disk);
         let limit = self.profile.clock_ppm;
         let ppm = self.chances.clock.between(0, 2 * limit).cast_signed() - limit.cast_signed();
         let origin = self.chances.clock.below(1_000 * SECOND);

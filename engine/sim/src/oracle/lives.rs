@@ -75,6 +75,23 @@ impl Lives {
         (self.said[node], self.ended[node]) = (None, 0);
     }
 
+    /// A life begins on that disk. If the newest of its superblocks is damaged, it begins with the other one, and writes
+    /// over the damage: all that binds is in both, the checkpoint is not.
+    pub(crate) fn on_started(&mut self, node: usize, disk: &Disk) {
+        if disk.wrong_sectors(Area::Super) == 0 {
+            return;
+        }
+        let readable = [Slot::A, Slot::B].into_iter().filter_map(|slot| match read(disk, slot) {
+            SlotState::Present(superblock) => Some(Said::new(&superblock)),
+            SlotState::Empty | SlotState::Unreadable { .. } => None,
+        });
+        let newest = readable.max_by_key(|said| said.sequence);
+        if let (Some(said), Some(found)) = (&mut self.said[node], newest) {
+            said.checkpoint = said.checkpoint.min(found.checkpoint);
+            said.checkpoint_number = said.checkpoint_number.min(found.checkpoint_number);
+        }
+    }
+
     /// A life ended: what is on the disk. `told`: the highest promise that it spoke of.
     pub(crate) fn on_crashed(
         &mut self,
@@ -155,6 +172,9 @@ mod tests {
     use super::*;
     use crate::birth::{formatted, replica};
     use crate::device::Loss;
+    use crate::disk::damage::Rot;
+    use crate::oracle::image::superblock;
+    use crate::prng::{Prng, Stream};
     use crate::profile::Profile;
 
     fn said() -> Said {
@@ -199,6 +219,30 @@ mod tests {
         check(Said { checkpoint: Lsn(49), complete: false, ..said() }, false);
         check(Said { boots: 3, ..said() }, true);
         check(Said { generation: 0, ..said() }, true);
+    }
+
+    #[test]
+    fn who_begins_with_the_older_superblock_may_begin_below_the_newest_checkpoint_and_below_nothing_that_binds()
+     {
+        let mut disk = formatted(&Profile::draw(0), 0);
+        let mut lives = Lives::new(1);
+        let older = superblock(&disk).expect("a formatted disk");
+        lives.on_superblock(0, older.sequence);
+        lives
+            .judge(0, Crash::Kill, Said { checkpoint: Lsn(7), checkpoint_number: 3, ..Said::new(&older) })
+            .unwrap();
+        lives.on_started(0, &disk);
+        let lower = |lives: &mut Lives| lives.judge(0, Crash::Kill, Said::new(&older)).is_err();
+        assert!(lower(&mut lives), "both are as they were written");
+        lives
+            .judge(0, Crash::Kill, Said { checkpoint: Lsn(7), checkpoint_number: 3, ..Said::new(&older) })
+            .unwrap();
+        disk.on_rot(Area::Super, Geometry::super_offset(Slot::B), Rot::Bits, &mut Prng::new(1, Stream::Net));
+        lives.on_started(0, &disk);
+        assert!(!lower(&mut lives), "the newest may have been the damaged one");
+        lives.judge(0, Crash::Kill, Said { boots: 9, ..Said::new(&older) }).unwrap();
+        lives.on_started(0, &disk);
+        assert!(lower(&mut lives), "a count of restarts is in both");
     }
 
     #[test]

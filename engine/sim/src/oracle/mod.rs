@@ -205,6 +205,11 @@ impl Oracle {
         self.copies.on_ended(node, op, what, good, disk, pool)
     }
 
+    /// A life begins on that disk.
+    pub(crate) fn on_started(&mut self, node: usize, disk: &Disk) {
+        self.lives.on_started(node, disk);
+    }
+
     /// A life has ended: what is on the disk now.
     pub(crate) fn on_crashed(&mut self, node: usize, crash: Crash, disk: &Disk) {
         self.copies.on_crashed(node, crash, disk);
