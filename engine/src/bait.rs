@@ -101,6 +101,8 @@ baits! {
         "A voter whose device was made anew confirms pulses and grants leases at once.";
     WholeUnconfirmed = "whole-unconfirmed" breaks "forgotten-promises-bind":
         "The copy of a voter that forgot its promises is called whole before the others have answered.";
+    AllRebuiltAtOnce = "all-rebuilt-at-once" breaks "a-majority-stays-whole":
+        "Copies that are out of date are thrown away together, however few whole ones are left.";
     PromiseOutlives = "promise-outlives" breaks "forgotten-promises-bind":
         "The copy of a voter that forgot its promises is called whole while a candidate may still hold one of them.";
     GrantForgotten = "grant-forgotten" breaks "reads-need-a-lease":

@@ -33,6 +33,7 @@ use crate::io::{Buf, LinkId};
 use crate::link::LinkUse;
 use crate::notice::Notice;
 use crate::setup::Limits;
+use crate::turn::Holding;
 
 /// One peer.
 #[derive(Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct Lane {
     pub(crate) last_end: &'static str,
     /// What its disk proved to be home when it was last asked.
     home: Lsn,
+    /// What it has, as far as this reign knows.
+    pub(crate) holding: Holding,
     pin: Option<Pin>,
     /// A read of old records for it is under way.
     pub(crate) reading: bool,
@@ -83,6 +86,7 @@ impl Lane {
             rule: "none",
             last_end: "none",
             home: Lsn::ZERO,
+            holding: Holding::Unknown,
             pin: None,
             reading: false,
             base: None,
@@ -171,7 +175,7 @@ impl Core {
             log,
             settled: self.taken,
             volume_blocks: self.setup.volume_blocks,
-            rebuild_allowed: true,
+            rebuild_allowed: self.has_its_turn(replica),
             limits: &self.setup.limits.recovery,
         };
         let mut effects = Vec::new();
@@ -233,6 +237,9 @@ impl Core {
                 });
                 let lane = self.lane_mut(replica);
                 lane.rule = decision.rule.name();
+                if plan.base_from().is_some() {
+                    lane.holding = Holding::Part;
+                }
                 lane.began_at = from;
                 lane.estimator = Estimator::new();
                 self.notice(Notice::Planned { replica, session, rule: decision.rule.name(), at: from });
@@ -262,16 +269,21 @@ impl Core {
             }
             Effect::CountVote { session, counts } => {
                 if counts {
-                    let at = self.lanes[&replica].sender.frontiers().durable;
+                    let lane = self.lane_mut(replica);
+                    lane.holding = Holding::Whole;
+                    let at = lane.sender.frontiers().durable;
                     self.notice(Notice::InSync { replica, session, at });
                 }
                 self.weigh();
             }
-            Effect::Disconnect { session, end, .. } => {
+            Effect::Disconnect { session, end, phase, .. } => {
                 self.notice(Notice::SessionEnded { replica, session, why: end.name() });
                 let keeps_pin = self.setup.baited(Bait::KeepPin);
                 let lane = self.lane_mut(replica);
                 lane.last_end = end.name();
+                if phase == "connecting" {
+                    lane.holding = Holding::Unknown;
+                }
                 #[cfg(feature = "bait")]
                 {
                     lane.remembered = lane.sender.next().or(lane.remembered);
@@ -424,6 +436,7 @@ impl Core {
         let trust = lane.session.trust();
         if present {
             lane.home = facts.checkpoint;
+            lane.holding = Holding::of(facts);
             self.note_memory(replica, facts.promises_lost);
         }
         let mut decision = self.with_ours(replica, |ours| plan::decide(ours, facts, trust));

@@ -63,4 +63,5 @@ mod settle;
 pub mod setup;
 mod shutdown;
 pub mod status;
+mod turn;
 mod vigil;

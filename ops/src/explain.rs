@@ -284,6 +284,12 @@ impl Scene<'_> {
                 Some(("another attempt".to_owned(), None)),
                 Some(format!("see whether {name} runs, and to the network between")),
             ),
+            PeerRule::Waiting if peer.last_end == "deferred" => (
+                "its copy is out of date, and is not thrown away while another one is being rebuilt"
+                    .to_owned(),
+                Some(("its rebuild has its turn when that one is whole".to_owned(), peer.next_try)),
+                None,
+            ),
             PeerRule::Waiting => (
                 format!("there is no session ({}); {ended}", peer.state),
                 Some(("another attempt".to_owned(), peer.next_try)),

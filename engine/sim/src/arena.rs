@@ -156,6 +156,7 @@ impl Arena {
             Bait::LeaseAtAdmission | Bait::NoPreVote => Arena::Unattended,
             Bait::GrantForgotten | Bait::RankByLength => Arena::UnattendedCrashes,
             Bait::GrantIgnored => Arena::Split,
+            Bait::AllRebuiltAtOnce => Arena::Swarm,
             Bait::BlankConfirms | Bait::WholeUnconfirmed | Bait::PromiseOutlives => Arena::Forgotten,
             Bait::StaleConfigCounted | Bait::LearnerCounts | Bait::TwoAtOnce => Arena::Members,
         }

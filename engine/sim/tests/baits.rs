@@ -114,6 +114,7 @@ baits! {
         an_answer_of_a_voter_that_forgot_is_caught: BlankConfirms in "correctness/forgotten-promise";
         a_voter_that_forgot_and_counts_too_early_is_caught: WholeUnconfirmed in "correctness/forgotten-promise";
         a_forgotten_promise_that_is_still_held_is_caught: PromiseOutlives in "correctness/forgotten-promise-still-held";
+        copies_that_are_all_thrown_away_at_once_are_caught: AllRebuiltAtOnce in "recovery/not-all-at-once";
         a_lease_that_a_restart_forgets_is_caught: GrantForgotten in "correctness/lease-of-a-restarted-voter";
     }
     an_acknowledgement_before_the_disk_has_it_is_caught: AckBeforeDisk by ["durable-before-done"];
