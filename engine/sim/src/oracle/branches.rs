@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use seawall_engine::branch::Branch;
 use seawall_engine::io::{AppendPart, Area, DiskOp};
-use seawall_wal::names::{Crc, Lsn};
+use seawall_recovery::lineage;
+use seawall_wal::names::{Crc, Epoch, Lsn};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::scan::scan;
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
@@ -19,7 +20,7 @@ use crate::oracle::image::{log, superblock};
 /// What each log holds of clients, and what was kept of what it gave up.
 #[derive(Debug)]
 pub(crate) struct Branches {
-    held: Vec<BTreeMap<Lsn, Crc>>,
+    held: Vec<BTreeMap<Lsn, (Epoch, Crc)>>,
     /// How many times each log had been cut.
     cuts: Vec<u32>,
     kept: BTreeSet<(Lsn, Crc)>,
@@ -48,7 +49,7 @@ impl Branches {
             if let Ok((header, _)) = RecordHeader::decode(&part.header)
                 && writes(header.kind)
             {
-                self.held[node].insert(header.lsn, header.digest());
+                self.held[node].insert(header.lsn, (header.epoch, header.digest()));
             }
         }
     }
@@ -89,9 +90,15 @@ impl Branches {
         if core::mem::take(&mut self.excused[node]) || disk.wrong_sectors(Area::Log) > 0 {
             return Ok(());
         }
-        for (lsn, digest) in given_up {
-            let elsewhere = self.held.iter().any(|held| held.get(&lsn) == Some(&digest))
-                || history.committed(lsn) == Some(digest);
+        // (epoch, LSN) names a record for ever: what the history that it is rebuilt as has of that name is the same.
+        let of_history = |lsn: Lsn, epoch| {
+            let row = lineage::row_before(&superblock.lineage, lsn.next());
+            anew && lsn < cut.lsn && row.epoch == epoch
+        };
+        for (lsn, (epoch, digest)) in given_up {
+            let elsewhere = self.held.iter().any(|held| held.get(&lsn) == Some(&(epoch, digest)))
+                || history.committed(lsn) == Some(digest)
+                || of_history(lsn, epoch);
             if !elsewhere && !self.kept.contains(&(lsn, digest)) {
                 let detail = format!(
                     "node {node} gives up record {lsn} ({digest}), which nobody else has, and it was not kept"
@@ -111,7 +118,7 @@ impl Branches {
         let mut lsn = log.start();
         while let Some(entry) = log.entry(lsn) {
             if writes(entry.kind) {
-                self.held[node].insert(lsn, entry.digest);
+                self.held[node].insert(lsn, (entry.epoch, entry.digest));
             }
             lsn = lsn.next();
         }
