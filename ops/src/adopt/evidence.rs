@@ -40,6 +40,7 @@ impl Evidence {
     /// What kind of copy it is, in a word.
     pub(super) fn copy(&self) -> &'static str {
         match self.superblock.base {
+            BaseState::Blank | BaseState::Rebuilding { .. } if self.superblock.promises_lost => "forgetful",
             BaseState::Blank => "blank",
             BaseState::Rebuilding { .. } => "half rebuilt",
             BaseState::Complete if self.damage.is_some() => "damaged",

@@ -27,8 +27,8 @@ pub(super) struct Member {
 pub(super) struct Finding {
     pub(super) volume: VolumeId,
     pub(super) terms: Terms,
-    /// The best evidence first: whole copies before others, then by the epoch of the last record and the end of the
-    /// log, as an election ranks them.
+    /// The best evidence first: whole copies before others, those that forgot what they promised last, then by the epoch
+    /// of the last record and the end of the log, as an election ranks them.
     pub(super) disks: Vec<Evidence>,
     pub(super) members: Vec<Member>,
     /// What is worth knowing, and refuses nothing.
@@ -77,7 +77,9 @@ pub(super) fn judge(
     addresses: &BTreeMap<String, String>,
     name: Option<&str>,
 ) -> Result<Finding, Fault> {
-    disks.sort_by_key(|disk| (!disk.is_whole(), std::cmp::Reverse((disk.tail_epoch, disk.end))));
+    // What a disk that was made anew holds came from another copy, and it can't vouch for what it promised before.
+    let word = |disk: &Evidence| (!disk.is_whole(), disk.superblock.promises_lost);
+    disks.sort_by_key(|disk| (word(disk), std::cmp::Reverse((disk.tail_epoch, disk.end))));
     let Some(best) = disks.first() else {
         return Err(Fault::new(Exit::NotFormatted, "there is no main device of a replica among these"));
     };
@@ -103,6 +105,13 @@ pub(super) fn judge(
             notes.push(format!(
                 "{}: its log is damaged, it will refuse to start: {damage}. Wipe it, so that it is rebuilt, once a \
                  majority of the others serves",
+                disk.path.display()
+            ));
+        }
+        if disk.superblock.promises_lost {
+            notes.push(format!(
+                "{}: it was made anew under an old identity and does not know what it promised before: it votes on \
+                 nothing until a primary has rebuilt it and a majority of the others has answered",
                 disk.path.display()
             ));
         }

@@ -55,6 +55,21 @@ fn a_newer_epoch_is_better_evidence_than_a_longer_log_and_a_whole_copy_than_eith
 }
 
 #[test]
+fn a_disk_that_was_made_anew_is_the_last_evidence_and_no_vote_and_that_is_told() {
+    let mut half = disk(2, &[(1, 0)], 30, 20);
+    half.superblock.base = BaseState::Blank;
+    let mut anew = disk(3, &[(1, 0), (9, 50)], 90, 50);
+    anew.superblock.base = BaseState::Blank;
+    anew.superblock.promises_lost = true;
+    let finding = adopt(vec![anew, half, disk(1, &[(1, 0)], 60, 40)]).unwrap();
+    let order: Vec<u64> = finding.disks.iter().map(|disk| disk.id().0).collect();
+    assert_eq!((order, finding.votes()), (vec![1, 2, 3], (1, 2)));
+    assert_eq!(finding.disks[2].copy(), "forgetful");
+    assert_eq!(finding.notes.len(), 1, "{:?}", finding.notes);
+    assert!(finding.notes[0].starts_with("/disks/3: it was made anew"), "{:?}", finding.notes);
+}
+
+#[test]
 fn a_tail_that_was_never_settled_is_no_ambiguity_but_is_told() {
     let finding = adopt(vec![disk(1, &[(1, 0), (2, 50)], 60, 55), disk(2, &[(1, 0)], 70, 40)]).unwrap();
     assert_eq!(finding.notes.len(), 1, "{:?}", finding.notes);
