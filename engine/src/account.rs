@@ -48,6 +48,7 @@ impl Core {
             boots: superblock.boots,
             configuration: self.membership.newest().clone(),
             pending: self.membership.pending(),
+            maintenance: self.maintenance_status(),
             peers: if self.primary.is_some() { self.peers() } else { Vec::new() },
             now: self.now,
             policy: Policy::of(&self.setup),
@@ -77,6 +78,7 @@ impl Core {
                     speaks: lane.speaks(),
                     fed: lane.sender.session().is_some(),
                     rebuilding: lane.is_rebuilding(),
+                    maintained: self.maintained(*replica).is_some(),
                     next_try: lane.next_try(),
                     behind: self.at_risk(lane.holds()),
                     counts: lane.counts(),
@@ -169,6 +171,7 @@ impl Core {
             asks_at: self.vigil_deadline(),
             candidacy: self.candidate.as_ref().map(crate::candidate::Candidate::status),
             refused: self.refused,
+            spared: self.spared_by(self.me()).is_some(),
         }
     }
 }

@@ -43,7 +43,9 @@ impl Core {
         } else if !self.may_lead(ask.epoch.replica, ask.configuration) {
             Some(Denial::NotVoter)
         } else {
-            standing.denial(&ask)
+            // Whoever is asked for a promise after that was sounded, or is asked for by an operator.
+            let spared = !ask.planned && self.spared_by(ask.epoch.replica).is_some();
+            standing.denial(&ask).or(spared.then_some(Denial::Maintained))
         };
         if let Some(why) = why {
             self.notice(Notice::PromiseDenied { epoch: ask.epoch, why: why.name() });

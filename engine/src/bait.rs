@@ -151,6 +151,8 @@ baits! {
         "A learner counts and votes like a voter.";
     TwoAtOnce = "two-at-once" breaks "one-change-at-a-time":
         "A second change of the membership begins while one is pending, and what is before both is forgotten.";
+    MaintenanceIgnored = "maintenance-ignored" breaks "maintenance-is-respected":
+        "Replicas take the place of a primary and rebuild copies whether somebody works on those or not.";
     ResumeUnasked = "resume-unasked" breaks "stale-session-changes-nothing":
         "After a reconnect the feed goes on where the primary remembers to have been, without a handshake.";
 }

@@ -68,6 +68,8 @@ pub enum Denial {
     NotVoter,
     /// It was removed from the volume itself.
     Removed,
+    /// Somebody works on the primary that is missed, and no operator asked for another.
+    Maintained,
 }
 
 impl Denial {
@@ -82,6 +84,7 @@ impl Denial {
             Denial::Leased => "the primary's lease has not run out",
             Denial::NotVoter => "the candidate is no voter",
             Denial::Removed => "it was removed from the volume",
+            Denial::Maintained => "the primary is under maintenance",
         }
     }
 }

@@ -154,6 +154,7 @@ impl Core {
                 RecordKind::EpochStart
                 | RecordKind::Attach
                 | RecordKind::Configuration
+                | RecordKind::Maintenance
                 | RecordKind::Padding => lsn = lsn.next(),
             }
         }

@@ -181,9 +181,9 @@ impl Core {
         let me = self.me();
         let used = self.promised().max(self.scribe.content().campaigned);
         let until = self.now.after(self.setup.limits.candidacy_round);
-        let leased = self.leased_against(me);
+        let held_back = self.leased_against(me).max(self.spared_by(me));
         let Some(candidate) = self.candidate.as_mut() else { return };
-        if let Some(until) = leased.filter(|_| candidate.command.is_none()) {
+        if let Some(until) = held_back.filter(|_| candidate.command.is_none()) {
             // Our own promise is a voter's like any other; an operator's wish is told to the others meanwhile.
             candidate.stage = Stage::Resting { until };
             return;

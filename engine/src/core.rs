@@ -33,6 +33,7 @@ use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, O
 use crate::lane::Lane;
 use crate::lease::Grant;
 use crate::link::LinkUse;
+use crate::maintenance::{Maintenance, Wall};
 use crate::membership::Membership;
 use crate::mover::{Move, Mover};
 use crate::notice::{AreaName, Notice};
@@ -195,6 +196,12 @@ pub(crate) struct Core {
     pub(crate) electorate: Electorate,
     /// It changed in this step: what follows from that is to be seen to.
     pub(crate) members_changed: bool,
+    /// Who works on which replica.
+    pub(crate) maintenance: Maintenance,
+    /// The operators who wait for such records to be settled.
+    pub(crate) leasing: BTreeMap<Lsn, CommandId>,
+    /// The last reign that was handed over to another replica, as far as we heard.
+    pub(crate) handed_back: Epoch,
     /// The operator who waits for a configuration to be settled.
     pub(crate) changing: Option<(CommandId, u64)>,
     /// A member said that this replica was removed.
@@ -234,6 +241,8 @@ impl Core {
         let attachments = Attachments::found(superblock.attached, &log, checkpoint);
         let known = crate::opening::configuration(&superblock, &setup);
         let membership = Membership::found(known, &log, checkpoint);
+        let wall = Wall { now, at_zero: setup.wall };
+        let maintenance = Maintenance::found(superblock.maintenance.clone(), &log, checkpoint, wall);
         let forwarder = Forwarder::new(superblock.boots);
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
@@ -282,6 +291,9 @@ impl Core {
             electorate: membership.electorate(),
             membership,
             members_changed: false,
+            maintenance,
+            leasing: BTreeMap::new(),
+            handed_back: Epoch::ZERO,
             changing: None,
             told_removed: false,
             has_left: false,
@@ -316,8 +328,8 @@ impl Core {
         match kind {
             RecordKind::Write => self.recent.insert(extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.recent.insert(extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding | RecordKind::Configuration => {
-            }
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
+            RecordKind::Configuration | RecordKind::Maintenance => {}
         }
     }
 
@@ -426,6 +438,10 @@ impl Core {
             self.membership.on_appended(header.lsn, &header.body);
             self.on_members();
         }
+        if header.kind == RecordKind::Maintenance {
+            let wall = self.wall();
+            self.maintenance.on_appended(header.lsn, &header.body, wall);
+        }
         self.appender.push(header, body, &placed);
         Ok(())
     }
@@ -512,11 +528,15 @@ impl Core {
         let lineage: Vec<LineageRow> = lineage.filter(|row| row.first < durable).collect();
         let attached = self.attachments.settled();
         let configuration = self.membership.settled();
+        let maintenance = self.maintenance.settled();
         self.scribe.change(safety, told, |superblock| {
             superblock.lineage = lineage;
             superblock.attached = attached;
             if superblock.configuration != *configuration {
                 superblock.configuration = configuration.clone();
+            }
+            if superblock.maintenance != *maintenance {
+                superblock.maintenance = maintenance.clone();
             }
             edit(superblock);
         });

@@ -1,7 +1,11 @@
 //! Why a replica is what it is: for each question an ordered table of named rules over a few facts, of which exactly
 //! one fires, as a test over every combination shows. Nothing is decided here; what is decided elsewhere is named.
 
-use crate::status::{PeerStatus, Role, Status};
+mod peer;
+
+use crate::status::{Role, Status};
+
+pub use peer::{PeerFacts, PeerRule};
 
 /// What may be asked of a replica.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,6 +92,10 @@ pub struct Facts {
     pub whole: bool,
     /// Whether a lease that it granted to another has not run out.
     pub bound: bool,
+    /// On a primary: whether somebody works on all of those that do not count.
+    pub excused: bool,
+    /// Whether somebody works on the primary, so that nobody takes its place by itself.
+    pub spared: bool,
 }
 
 impl Facts {
@@ -124,6 +132,8 @@ impl Facts {
             voter: status.voter,
             whole: status.base_complete,
             bound: status.watch.grant.is_some_and(bound),
+            excused: status.peers.iter().all(|peer| peer.counts || peer.maintained),
+            spared: status.watch.spared,
         }
     }
 }
@@ -141,6 +151,8 @@ pub enum Rule {
     AllCopies,
     /// It serves, and some copies are not in sync.
     CopiesMissing,
+    /// It serves, and somebody works on those copies that are not in sync.
+    CopiesMaintained,
     /// It reigns, and can't serve.
     ReignsInVain,
     /// It reigns, and its start has not committed.
@@ -151,6 +163,8 @@ pub enum Rule {
     IsRebuilt,
     /// It has no primary.
     WithoutPrimary,
+    /// It has no primary, and somebody works on the one that it had.
+    PrimaryMaintained,
     /// It serves.
     TakesWrites,
     /// Too few copies are in sync for a write.
@@ -203,11 +217,13 @@ impl Rule {
             Rule::ShuttingDown => "shutting-down",
             Rule::AllCopies => "all-copies",
             Rule::CopiesMissing => "copies-missing",
+            Rule::CopiesMaintained => "copies-maintained",
             Rule::ReignsInVain => "reigns-in-vain",
             Rule::StartUncommitted => "start-uncommitted",
             Rule::Follows => "follows",
             Rule::IsRebuilt => "is-rebuilt",
             Rule::WithoutPrimary => "without-primary",
+            Rule::PrimaryMaintained => "primary-maintained",
             Rule::TakesWrites => "takes-writes",
             Rule::TooFewCopies => "too-few-copies",
             Rule::NoLease => "no-lease",
@@ -236,6 +252,7 @@ impl Rule {
     pub const fn is_good(self) -> bool {
         match self {
             Rule::AllCopies
+            | Rule::CopiesMaintained
             | Rule::Follows
             | Rule::TakesWrites
             | Rule::HandsOn
@@ -252,6 +269,7 @@ impl Rule {
             | Rule::StartUncommitted
             | Rule::IsRebuilt
             | Rule::WithoutPrimary
+            | Rule::PrimaryMaintained
             | Rule::TooFewCopies
             | Rule::NoLease
             | Rule::AsksForPromises
@@ -278,11 +296,13 @@ impl Rule {
                 Rule::ShuttingDown,
                 Rule::AllCopies,
                 Rule::CopiesMissing,
+                Rule::CopiesMaintained,
                 Rule::ReignsInVain,
                 Rule::StartUncommitted,
                 Rule::Follows,
                 Rule::IsRebuilt,
                 Rule::WithoutPrimary,
+                Rule::PrimaryMaintained,
             ],
             Question::Writable => &[
                 Rule::Opening,
@@ -296,6 +316,7 @@ impl Rule {
                 Rule::WaitsToAsk,
                 Rule::HandsOn,
                 Rule::Joins,
+                Rule::PrimaryMaintained,
                 Rule::MissesPrimary,
                 Rule::OthersMustAsk,
                 Rule::OperatorMustAsk,
@@ -337,7 +358,20 @@ impl Rule {
     /// Whether this rule claims these facts. Of those that answer a question, no two do.
     #[must_use]
     pub fn fires(self, question: Question, facts: Facts) -> bool {
-        let Facts { condition, part, quorum, leased, full, heard, acts, voter, whole, bound } = facts;
+        let Facts {
+            condition,
+            part,
+            quorum,
+            leased,
+            full,
+            heard,
+            acts,
+            voter,
+            whole,
+            bound,
+            excused,
+            spared,
+        } = facts;
         let fit = condition == Condition::Fit;
         let reigning = fit && part == Part::Reigning;
         let follows = fit && part == Part::Fed && heard;
@@ -350,14 +384,16 @@ impl Rule {
             Rule::DiskFailed => condition == Condition::Faulted,
             Rule::ShuttingDown => condition == Condition::Ending,
             Rule::AllCopies => reigning && quorum && leased && full,
-            Rule::CopiesMissing => reigning && quorum && leased && !full,
+            Rule::CopiesMissing => reigning && quorum && leased && !full && !excused,
+            Rule::CopiesMaintained => reigning && quorum && leased && !full && excused,
             Rule::ReignsInVain => reigning && !(quorum && leased),
             Rule::StartUncommitted => fit && part == Part::Starting,
             Rule::Follows => follows && whole,
             Rule::IsRebuilt => follows && !whole,
             Rule::WithoutPrimary => {
-                leaderless || fit && matches!(part, Part::Asking | Part::Resting | Part::Joining)
+                leaderless && !spared || fit && matches!(part, Part::Asking | Part::Resting | Part::Joining)
             }
+            Rule::PrimaryMaintained => leaderless && spared,
             Rule::TakesWrites => reigning && quorum && leased,
             Rule::TooFewCopies => reigning && !quorum,
             Rule::NoLease => reigning && quorum && !leased,
@@ -366,9 +402,9 @@ impl Rule {
             Rule::WaitsToAsk => fit && part == Part::Resting,
             Rule::HandsOn => follows,
             Rule::Joins => fit && part == Part::Joining && (question == Question::Writable || whole),
-            Rule::MissesPrimary => leaderless && acts && able,
-            Rule::OthersMustAsk => leaderless && acts && !able,
-            Rule::OperatorMustAsk => leaderless && !acts,
+            Rule::MissesPrimary => leaderless && !spared && acts && able,
+            Rule::OthersMustAsk => leaderless && !spared && acts && !able,
+            Rule::OperatorMustAsk => leaderless && !spared && !acts,
             Rule::Reigns => reigning,
             Rule::NoVoter => fit && !voter && !matches!(part, Part::Reigning | Part::Starting),
             Rule::CopyNotWhole => {
@@ -382,69 +418,6 @@ impl Rule {
             Rule::IsFed => follows && whole,
             Rule::PrimarySilent => fit && whole && part == Part::Fed && !heard,
             Rule::Unfed => fit && whole && matches!(part, Part::Asking | Part::Resting | Part::Alone),
-        }
-    }
-}
-
-/// Why a peer of a primary counts or not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum PeerRule {
-    /// It is in sync.
-    Counts,
-    /// Its copy is being rebuilt.
-    Rebuilding,
-    /// It is sent what it lacks.
-    CatchingUp,
-    /// It is asked what it holds, and makes the plan for it true.
-    Greeting,
-    /// It does not answer.
-    Unreachable,
-    /// There is no session; the next attempt has its time.
-    Waiting,
-}
-
-impl PeerRule {
-    /// All of them.
-    pub const ALL: [PeerRule; 6] = [
-        PeerRule::Counts,
-        PeerRule::Rebuilding,
-        PeerRule::CatchingUp,
-        PeerRule::Greeting,
-        PeerRule::Unreachable,
-        PeerRule::Waiting,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            PeerRule::Counts => "counts",
-            PeerRule::Rebuilding => "rebuilding",
-            PeerRule::CatchingUp => "catching-up",
-            PeerRule::Greeting => "greeting",
-            PeerRule::Unreachable => "unreachable",
-            PeerRule::Waiting => "waiting",
-        }
-    }
-
-    /// The rule for a peer.
-    #[must_use]
-    pub fn of(peer: &PeerStatus) -> PeerRule {
-        let facts = (peer.counts, peer.rebuilding, peer.fed, peer.speaks, peer.session.is_some());
-        let fires = PeerRule::ALL.into_iter().find(|rule| rule.fires(facts));
-        fires.expect("a rule fires for every combination of facts, as a test shows")
-    }
-
-    /// Whether this rule claims a peer that counts, is rebuilding, is fed, speaks, and has a session, or not. No two do.
-    #[must_use]
-    pub fn fires(self, (counts, rebuilding, fed, speaks, session): (bool, bool, bool, bool, bool)) -> bool {
-        match self {
-            PeerRule::Counts => counts,
-            PeerRule::Rebuilding => !counts && rebuilding,
-            PeerRule::CatchingUp => !counts && !rebuilding && fed,
-            PeerRule::Greeting => !counts && !rebuilding && !fed && speaks,
-            PeerRule::Unreachable => !counts && !rebuilding && !fed && !speaks && session,
-            PeerRule::Waiting => !counts && !rebuilding && !fed && !speaks && !session,
         }
     }
 }
@@ -469,7 +442,7 @@ mod tests {
         let mut all = Vec::new();
         for condition in conditions {
             for part in parts {
-                for bits in 0..1 << 8 {
+                for bits in 0..1 << 10 {
                     let bit = |at: u32| bits >> at & 1 == 1;
                     all.push(Facts {
                         condition,
@@ -482,6 +455,8 @@ mod tests {
                         voter: bit(5),
                         whole: bit(6),
                         bound: bit(7),
+                        excused: bit(8),
+                        spared: bit(9),
                     });
                 }
             }
@@ -508,15 +483,6 @@ mod tests {
             for rule in Rule::all(question) {
                 assert!(all.iter().any(|facts| rule.fires(question, *facts)), "{question:?} {rule:?}");
             }
-        }
-    }
-
-    #[test]
-    fn exactly_one_rule_says_why_a_peer_counts_or_not() {
-        for bits in 0..1 << 5 {
-            let bit = |at: u32| bits >> at & 1 == 1;
-            let facts = (bit(0), bit(1), bit(2), bit(3), bit(4));
-            assert_eq!(PeerRule::ALL.into_iter().filter(|rule| rule.fires(facts)).count(), 1, "{facts:?}");
         }
     }
 

@@ -252,7 +252,7 @@ impl Core {
             return Err(Violation::OutOfTurn { state: "greeted or fed", event: "Begin" });
         }
         let from = begin.plan.feed_from();
-        let members = begin.configuration.is_sound();
+        let members = begin.configuration.is_sound() && begin.maintenance.is_sound();
         if from.0 > POSITION_MAX || !members || !lineage::covers(&begin.lineage, from, begin.epoch_before) {
             return Err(Violation::Contradictory { kind: Kind::Begin });
         }
@@ -367,10 +367,7 @@ impl Core {
         assert!(self.appender.is_idle(), "a cut waits for the appends before it");
         if to < from {
             let mark = self.log.cut(to);
-            self.attachments.on_cut(to);
-            if self.membership.on_cut(to) {
-                self.on_members();
-            }
+            self.take_back_from(to);
             self.lineage.retain(|row| row.first < to);
             self.flush_to = self.flush_to.min(to);
             // In `written` mode a quorum that lost power takes its unflushed promises with it.
@@ -399,6 +396,7 @@ impl Core {
         self.mover.home = cut;
         self.attachments = Attachments::anew(begin.attached);
         self.membership = Membership::anew(begin.configuration.clone());
+        self.maintenance = crate::maintenance::Maintenance::anew(begin.maintenance.clone(), self.wall());
         self.on_members();
         self.set_all_holes();
         let row = lineage::row_before(&begin.lineage, cut);

@@ -124,9 +124,11 @@ impl Core {
 
     /// An operator wants this primary to hand over: to that replica, or to any that is in sync.
     pub(crate) fn on_handover_command(&mut self, id: CommandId, to: Option<ReplicaId>) {
-        let others =
-            self.lanes.iter().map(|(replica, lane)| (*replica, self.is_voter(*replica) && lane.counts()));
-        let Some(to) = to.or_else(|| successor(others)) else {
+        let fit = |replica, lane: &Lane| self.is_voter(replica) && lane.counts();
+        let others = || self.lanes.iter().map(|(replica, lane)| (*replica, fit(*replica, lane)));
+        // Whoever is worked on is named last.
+        let free = others().filter(|(replica, _)| self.maintained(*replica).is_none());
+        let Some(to) = to.or_else(|| successor(free)).or_else(|| successor(others())) else {
             return self.answer(id, Err("not handed over: no other replica is in sync".into()));
         };
         if self.primary.is_none() {
@@ -201,6 +203,7 @@ impl Core {
         if let Some(primary) = self.primary.as_mut() {
             primary.handing = None;
         }
+        self.handed_back = epoch;
         self.abdicate(Refusal::NotPrimary);
         self.wait_for_a_primary();
     }
@@ -220,6 +223,7 @@ impl Core {
     pub(crate) fn on_release(&mut self, release: Release) {
         let Some(epoch) = self.feed.as_ref().map(|feed| feed.epoch) else { return };
         self.lease_handed_back(epoch);
+        self.handed_back = epoch;
         let ceding = self.ceding.take();
         self.end_feed("the primary handed over");
         self.wait_for_a_primary();

@@ -20,6 +20,7 @@ use seawall_wal::scan::Scanned;
 
 use crate::branch::Branch;
 use crate::change::Change;
+use crate::maintenance::Maintain;
 use crate::notice::Notice;
 
 /// Names a disk operation between its `Disk` output and its `DiskDone` input. Never reused within a life.
@@ -270,6 +271,8 @@ pub enum Command {
     },
     /// Change the membership.
     Change(Change),
+    /// Begin or end the maintenance of a replica.
+    Maintain(Maintain),
     /// Stop admitting, finish what is in flight, checkpoint, write the clean mark.
     Drain,
     /// A digest of the volume's bytes at the next LSN at which all in-sync replicas can be compared.
@@ -288,6 +291,11 @@ pub enum Answered {
     HandedOver(ReplicaId),
     /// The configuration of that number is settled.
     Configured(u64),
+    /// The lease is settled.
+    Maintained {
+        /// What it means that the operator may not have meant, for people.
+        warnings: Vec<String>,
+    },
     /// Nothing is in flight, all is home, the clean mark is durable: the process may end.
     Drained,
     /// Digests at one LSN: of this replica, and of each in-sync peer that answered.

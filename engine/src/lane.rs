@@ -175,7 +175,7 @@ impl Core {
             log,
             settled: self.taken,
             volume_blocks: self.setup.volume_blocks,
-            rebuild_allowed: self.has_its_turn(replica),
+            rebuild_allowed: self.has_its_turn(replica) && self.may_rebuild(replica),
             limits: &self.setup.limits.recovery,
         };
         let mut effects = Vec::new();
@@ -233,7 +233,8 @@ impl Core {
                 self.pin_lane(replica, from);
                 let attached = self.attachments.settled();
                 let begin = self.with_ours(replica, |ours| {
-                    Begin::of(plan, target, attached, self.membership.settled(), ours)
+                    let (members, leases) = (self.membership.settled(), self.maintenance.settled());
+                    Begin::of(plan, target, attached, members, leases, ours)
                 });
                 let lane = self.lane_mut(replica);
                 lane.rule = decision.rule.name();

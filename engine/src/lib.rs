@@ -44,6 +44,7 @@ mod lease;
 mod line;
 mod link;
 mod locate;
+pub mod maintenance;
 mod membership;
 mod mover;
 pub mod notice;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use seawall_wal::configuration::{Configuration, Member};
 use seawall_wal::log::Log;
 use seawall_wal::names::{Crc, Lsn, ReplicaId};
+use seawall_wal::record::Kind;
 
 use crate::commit::{Electorate, copies_needed};
 use crate::core::Core;
@@ -27,7 +28,7 @@ impl Membership {
         let mut found = Membership::anew(known);
         let mut lsn = log.start();
         while lsn < log.end() {
-            if let Some(words) = log.words(lsn) {
+            if let Some(words) = log.words(lsn, Kind::Configuration) {
                 found.on_appended(lsn, words);
             }
             lsn = lsn.next();
@@ -126,6 +127,15 @@ impl Core {
                     self.lanes.insert(member.replica, lane);
                 }
             }
+        }
+    }
+
+    /// The log is cut: what its records from there on brought is not so.
+    pub(crate) fn take_back_from(&mut self, to: Lsn) {
+        self.attachments.on_cut(to);
+        self.maintenance.on_cut(to);
+        if self.membership.on_cut(to) {
+            self.on_members();
         }
     }
 

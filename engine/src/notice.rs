@@ -327,6 +327,34 @@ notices! {
         /// What the disk knows, and where the file differs.
         why: alloc::string::String,
     } Warn "members-differ" "{why}";
+    /// Somebody works on a replica.
+    MaintenanceBegan {
+        /// On which.
+        replica: ReplicaId,
+        /// Who.
+        owner: alloc::string::String,
+        /// Why.
+        reason: alloc::string::String,
+        /// For how long from its record on.
+        seconds: u64,
+    } Info "maintenance-began" "{replica} is under maintenance by {owner} for {seconds} s: {reason}";
+    /// An operator says that the work on a replica is done.
+    MaintenanceEnded {
+        /// On which.
+        replica: ReplicaId,
+        /// Who says so.
+        owner: alloc::string::String,
+    } Info "maintenance-ended" "{owner} ended the maintenance of {replica}";
+    /// The time that was given for it is over.
+    MaintenanceOver {
+        /// On which.
+        replica: ReplicaId,
+    } Warn "maintenance-over" "the time for the maintenance of {replica} has run out: it is missed and rebuilt like any other again";
+    /// The primary is missed, and somebody works on it.
+    PrimarySpared {
+        /// Which.
+        replica: ReplicaId,
+    } Warn "primary-spared" "the primary {replica} is missed and under maintenance: nobody takes its place before that is over, unless an operator promotes another";
     /// Everything is home and the clean mark is durable.
     Drained {
         /// Where the log ends.

@@ -69,6 +69,8 @@ pub struct Facts {
     pub electorate: Electorate,
     /// All copies, the primary's first.
     pub copies: Vec<Copy>,
+    /// For how long yet somebody works on the primary.
+    pub maintained: Option<Duration>,
 }
 
 /// The rule that says what becomes of it.
@@ -86,6 +88,8 @@ pub enum Rule {
     HandedOver,
     /// The others find another primary themselves.
     FailsOver,
+    /// The others wait until its maintenance is over, and find another primary then.
+    UnderMaintenance,
     /// The others wait for an operator to name one.
     OperatorChooses,
     /// Another one could be elected, and not commit: the commit rule asks for more copies than would be left.
@@ -146,6 +150,8 @@ pub struct Situation {
     pub elects: bool,
     /// Whether they do so by themselves.
     pub acts: bool,
+    /// Whether somebody works on the primary.
+    pub maintained: bool,
 }
 
 /// What would become of the volume.
@@ -175,13 +181,14 @@ pub struct Outlook {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 9] = [
+    pub const ALL: [Rule; 10] = [
         Rule::SpareLost,
         Rule::QuorumStays,
         Rule::QuorumReturns,
         Rule::QuorumLost,
         Rule::HandedOver,
         Rule::FailsOver,
+        Rule::UnderMaintenance,
         Rule::OperatorChooses,
         Rule::CopiesMissing,
         Rule::MajorityMissing,
@@ -197,6 +204,7 @@ impl Rule {
             Rule::QuorumLost => "quorum-lost",
             Rule::HandedOver => "handed-over",
             Rule::FailsOver => "fails-over",
+            Rule::UnderMaintenance => "under-maintenance",
             Rule::OperatorChooses => "operator-chooses",
             Rule::CopiesMissing => "copies-missing",
             Rule::MajorityMissing => "majority-missing",
@@ -213,7 +221,8 @@ impl Rule {
     /// Whether this rule claims the situation. No two do.
     #[must_use]
     pub fn fires(self, situation: Situation) -> bool {
-        let Situation { voter, reigns, hands_over, enough, enough_soon, elects, acts } = situation;
+        let Situation { voter, reigns, hands_over, enough, enough_soon, elects, acts, maintained } =
+            situation;
         let follower = !reigns && voter;
         let by_plan = reigns && hands_over && enough_soon;
         let struck = reigns && !by_plan;
@@ -223,7 +232,8 @@ impl Rule {
             Rule::QuorumReturns => follower && !enough && enough_soon,
             Rule::QuorumLost => follower && !enough && !enough_soon,
             Rule::HandedOver => by_plan,
-            Rule::FailsOver => struck && elects && enough_soon && acts,
+            Rule::FailsOver => struck && elects && enough_soon && acts && !maintained,
+            Rule::UnderMaintenance => struck && elects && enough_soon && acts && maintained,
             Rule::OperatorChooses => struck && elects && enough_soon && !acts,
             Rule::CopiesMissing => struck && elects && !enough_soon,
             Rule::MajorityMissing => struck && !elects,
@@ -235,7 +245,8 @@ impl Rule {
     pub const fn effect(self) -> Effect {
         match self {
             Rule::SpareLost | Rule::QuorumStays => Effect::Stays,
-            Rule::QuorumReturns | Rule::HandedOver | Rule::FailsOver => Effect::Pauses,
+            Rule::QuorumReturns | Rule::HandedOver => Effect::Pauses,
+            Rule::FailsOver | Rule::UnderMaintenance => Effect::Pauses,
             Rule::OperatorChooses => Effect::WaitsForOperator,
             Rule::QuorumLost | Rule::CopiesMissing | Rule::MajorityMissing => Effect::Stops,
         }
@@ -275,6 +286,7 @@ impl Facts {
             epoch: status.epoch,
             lineage: status.lineage.clone(),
             copies: core::iter::once(own).chain(peers).collect(),
+            maintained: status.maintains(status.replica).map(|lease| lease.until.since(status.now)),
         })
     }
 
@@ -296,6 +308,7 @@ impl Facts {
             enough_soon: self.is_enough(&left, |copy| copy.there, |copy| copy.there),
             elects: self.elects(&electors),
             acts: policy.failover.acts_under(policy.commit),
+            maintained: self.maintained.is_some(),
         };
         let rule = Rule::of(situation);
         let (primaries, likely, pause) = match rule {
@@ -306,13 +319,16 @@ impl Facts {
             Rule::QuorumReturns => (named(&electors), Some(self.epoch.replica), None),
             Rule::HandedOver => (named(&electors), heir, Some(Duration::ZERO)),
             Rule::FailsOver => (named(&electors), self.best(&electors), Some(self.detection())),
+            Rule::UnderMaintenance => {
+                let until = self.maintained.map(|left| left.max(self.detection()));
+                (named(&electors), self.best(&electors), until)
+            }
             Rule::OperatorChooses => (named(&electors), self.best(&electors), None),
             Rule::QuorumLost | Rule::CopiesMissing | Rule::MajorityMissing => (Vec::new(), None, None),
         };
         let lost = match rule {
-            Rule::FailsOver | Rule::OperatorChooses | Rule::CopiesMissing | Rule::MajorityMissing => {
-                self.lost(&electors, &left)
-            }
+            Rule::FailsOver | Rule::UnderMaintenance | Rule::OperatorChooses => self.lost(&electors, &left),
+            Rule::CopiesMissing | Rule::MajorityMissing => self.lost(&electors, &left),
             Rule::SpareLost
             | Rule::QuorumStays
             | Rule::QuorumReturns

@@ -340,6 +340,7 @@ impl Core {
             self.answer(id, Err("not handed over: the reign ended before".into()));
         }
         self.change_in_doubt();
+        self.leases_in_doubt();
         self.digests.wanted.clear();
         for question in core::mem::take(&mut self.digests.questions) {
             self.answer(question.id, Err("this replica is not the primary any more: ask again".into()));

@@ -173,7 +173,12 @@ fn turn_away(input: Input, why: &str, out: &mut Outbox) {
         }
         Input::Command {
             id,
-            command: Command::Promote { .. } | Command::HandOver { .. } | Command::Change(_) | Command::Digest,
+            command:
+                Command::Promote { .. }
+                | Command::HandOver { .. }
+                | Command::Change(_)
+                | Command::Maintain(_)
+                | Command::Digest,
         } => {
             out.push(Output::Answer { id, answer: Err(why.into()) });
         }
@@ -208,6 +213,7 @@ fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
         boots: 0,
         configuration: Configuration::default(),
         pending: None,
+        maintenance: Vec::new(),
         peers: Vec::new(),
         now: Instant::default(),
         policy: Policy::of(setup),
@@ -236,6 +242,7 @@ impl Core {
                 Command::Promote { take_over } => self.on_promote(id, take_over),
                 Command::HandOver { to } => self.on_handover_command(id, to),
                 Command::Change(change) => self.on_change(id, &change),
+                Command::Maintain(maintain) => self.on_maintain(id, maintain),
                 Command::Drain => self.on_drain(id),
                 Command::Digest => self.ask_digest(id),
             },
@@ -257,6 +264,7 @@ impl Core {
         if self.fault.is_some() || self.drained {
             return;
         }
+        self.maintenance_tick();
         self.lanes_tick();
         self.candidate_tick();
         self.follower_tick();
@@ -280,6 +288,7 @@ impl Core {
         let own = [requests, feed, candidate, unknown, handing, ceding];
         own.into_iter()
             .chain([self.lanes_deadline(), self.vigil_deadline(), self.forward_deadline()])
+            .chain([self.maintenance.next_over()])
             .flatten()
             .min()
     }

@@ -154,11 +154,14 @@ impl Core {
         if entry.kind == RecordKind::Configuration && self.membership.on_settled(self.taken) {
             self.on_members();
         }
+        if entry.kind == RecordKind::Maintenance {
+            self.on_maintenance_settled();
+        }
         match entry.kind {
             RecordKind::Write => self.overlay.insert(entry.extent, lsn, false),
             RecordKind::WriteZeroes | RecordKind::Trim => self.overlay.insert(entry.extent, lsn, true),
-            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding | RecordKind::Configuration => {
-            }
+            RecordKind::EpochStart | RecordKind::Attach | RecordKind::Padding => {}
+            RecordKind::Configuration | RecordKind::Maintenance => {}
         }
         self.recent.remove(entry.extent, lsn);
         entry.extent

@@ -138,6 +138,8 @@ pub struct Setup {
     pub seed: u64,
     /// Names the machine's present boot, so that a power loss can be told from a killed process.
     pub machine_boot: [u8; 16],
+    /// What Unix time it was when this replica's clock was at zero. Only maintenance leases ask for it.
+    pub wall: Duration,
     /// All bounds.
     pub limits: Limits,
     /// A planted bug, to show that a check can fail.
@@ -169,6 +171,7 @@ impl Setup {
             failover: Failover::Automatic,
             seed: 0,
             machine_boot: [0; 16],
+            wall: Duration::ZERO,
             limits: Limits::default(),
             #[cfg(feature = "bait")]
             bait: None,

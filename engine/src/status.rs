@@ -105,6 +105,8 @@ pub struct Status {
     pub configuration: Configuration,
     /// Where its record is, while that is not known to be settled.
     pub pending: Option<Lsn>,
+    /// Who works on which replica, by replica.
+    pub maintenance: Vec<MaintenanceStatus>,
     /// On a primary: its peers.
     pub peers: Vec<PeerStatus>,
     /// The moment of which all this tells, on the replica's own clock.
@@ -128,11 +130,32 @@ pub struct Status {
 }
 
 impl Status {
+    /// The maintenance of a replica.
+    #[must_use]
+    pub fn maintains(&self, replica: ReplicaId) -> Option<&MaintenanceStatus> {
+        self.maintenance.iter().find(|lease| lease.replica == replica)
+    }
+
     /// The same, told later: the replica may have slept since its last step.
     #[must_use]
     pub fn as_of(self, now: Instant) -> Status {
         Status { now: self.now.max(now), ..self }
     }
+}
+
+/// Somebody works on a replica.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MaintenanceStatus {
+    /// On which.
+    pub replica: ReplicaId,
+    /// Who.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, in milliseconds of Unix time.
+    pub began_ms: u64,
+    /// Until when, by the clock of the replica that says so.
+    pub until: Instant,
 }
 
 /// What the volume promises, as this replica was told at birth.
@@ -196,6 +219,8 @@ pub struct Watch {
     pub candidacy: Option<CandidacyStatus>,
     /// The last promise that it refused: for which epoch, why, and when.
     pub refused: Option<(Epoch, Denial, Instant)>,
+    /// Whether somebody works on the primary that it follows or misses, so that nobody takes its place by itself.
+    pub spared: bool,
 }
 
 /// What a replica knows of the primary that feeds it.
@@ -251,6 +276,8 @@ pub struct PeerStatus {
     pub fed: bool,
     /// Whether its copy is not whole, as far as the live session knows.
     pub rebuilding: bool,
+    /// Whether somebody works on it.
+    pub maintained: bool,
     /// Without a session: when the next one begins.
     pub next_try: Option<Instant>,
     /// Promised records that it is not known to have on stable storage.

@@ -6,6 +6,7 @@ use core::time::Duration;
 use seawall_sender::time::Instant;
 
 use crate::core::Core;
+use crate::notice::Notice;
 use crate::primary::Primary;
 
 /// So many mean deviations of the time between signs of life are still no silence.
@@ -20,17 +21,20 @@ pub(crate) struct Vigil {
     deviation: Duration,
     /// Some replicas wait longer than others.
     spread: Duration,
+    /// It is missed, and somebody works on it until then.
+    spares: Option<Instant>,
 }
 
 impl Vigil {
     /// From now on.
     pub(crate) fn new(now: Instant) -> Vigil {
-        Vigil { heard: now, gap: Duration::ZERO, deviation: Duration::ZERO, spread: Duration::ZERO }
+        let (gap, deviation, spread) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        Vigil { heard: now, gap, deviation, spread, spares: None }
     }
 
     /// A reason to wait, but not one of a regular kind: a greeting, a promise, a hand-over.
     pub(crate) fn on_news(&mut self, now: Instant, spread: Duration) {
-        (self.heard, self.spread) = (now, spread);
+        (self.heard, self.spread, self.spares) = (now, spread, None);
     }
 
     /// The primary lives, and is not cut off from the others.
@@ -40,7 +44,7 @@ impl Vigil {
         // The smoothing of RFC 6298, section 2.
         self.deviation = (self.deviation * 3 + off) / 4;
         self.gap = (self.gap * 7 + gap) / 8;
-        self.heard = now;
+        (self.heard, self.spares) = (now, None);
     }
 
     /// From when on its silence means something: not before `least`, that is before a lease that it was granted has
@@ -103,13 +107,24 @@ impl Core {
         // Where it is for us to answer, the primary's silence means nothing.
         let owed = self.feed.as_ref().is_none_or(crate::follower::Feed::is_owed);
         let waits = self.finds_itself_a_primary() && idle && able && fit && owed;
-        waits.then(|| self.silent_from().after(self.vigil.spread))
+        waits.then(|| {
+            let silent = self.silent_from();
+            silent.max(self.vigil.spares.unwrap_or(silent)).after(self.vigil.spread)
+        })
     }
 
     /// Time passed.
     pub(crate) fn vigil_tick(&mut self) {
-        if self.vigil_deadline().is_some_and(|deadline| deadline <= self.now) {
-            self.campaign(None);
+        if self.vigil_deadline().is_none_or(|deadline| deadline > self.now) {
+            return;
+        }
+        match self.spared_by(self.me()) {
+            Some(until) => {
+                if self.vigil.spares.replace(until).is_none() {
+                    self.notice(Notice::PrimarySpared { replica: self.promised().replica });
+                }
+            }
+            None => self.campaign(None),
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use seawall_engine::change::Change;
 use seawall_engine::io::{Answered, Command};
+use seawall_engine::maintenance::Maintain;
+use seawall_wal::names::ReplicaId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
@@ -58,6 +60,24 @@ pub enum Ask {
         replica: String,
         /// Host and port.
         address: String,
+    },
+    /// Somebody works on a replica.
+    BeginMaintenance {
+        /// Its name or identity.
+        replica: String,
+        /// Who.
+        owner: String,
+        /// Why.
+        reason: String,
+        /// For so many milliseconds.
+        for_ms: u64,
+    },
+    /// The work on a replica is done.
+    EndMaintenance {
+        /// Its name or identity.
+        replica: String,
+        /// Who says so.
+        owner: String,
     },
     /// Drain and end; answered when it is drained.
     Stop,
@@ -168,6 +188,15 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
                 other => Err(refused(format!("an answer to something else: {other:?}"))),
             }
         }
+        Ask::BeginMaintenance { replica, owner, reason, for_ms } => {
+            let replica = named(&replica, plane).await.map_err(refused)?;
+            let length = Duration::from_millis(for_ms);
+            maintain(Maintain::Begin { replica, owner, reason, length }, plane).await
+        }
+        Ask::EndMaintenance { replica, owner } => {
+            let replica = named(&replica, plane).await.map_err(refused)?;
+            maintain(Maintain::End { replica, owner }, plane).await
+        }
         Ask::Stop => {
             let mut drained = plane.drained.subscribe();
             plane.stop.notify_one();
@@ -198,17 +227,33 @@ async fn change(ask: Ask, plane: &Plane) -> Result<Change, String> {
         Ask::Status | Ask::Promote | Ask::TakeOver | Ask::HandOver | Ask::Digest | Ask::Stop => {
             return Err("no change of the membership".to_owned());
         }
+        Ask::BeginMaintenance { .. } | Ask::EndMaintenance { .. } => {
+            return Err("no change of the membership".to_owned());
+        }
     };
-    let status = plane.node.status().await.ok_or("the replica is gone")?;
-    let named = status.configuration.members.iter().find(|member| member.name == replica);
-    let named = named.map(|member| member.replica).or_else(|| quantity::replica_id(&replica));
-    let replica = named.ok_or_else(|| {
-        let names: Vec<&str> = status.configuration.members.iter().map(|m| m.name.as_str()).collect();
-        format!("{replica} is no member; members are {}", names.join(", "))
-    })?;
+    let replica = named(&replica, plane).await?;
     Ok(match address {
         Some(address) => Change::Move { replica, address },
         None => Change::Remove { replica },
+    })
+}
+
+async fn maintain(maintain: Maintain, plane: &Plane) -> Result<Value, (Exit, String)> {
+    let refused = |what| (Exit::Refused, what);
+    match plane.node.command(Command::Maintain(maintain)).await.map_err(refused)? {
+        Answered::Maintained { warnings } => Ok(json!({ "warnings": warnings })),
+        other => Err(refused(format!("an answer to something else: {other:?}"))),
+    }
+}
+
+/// The member of that name or identity.
+async fn named(replica: &str, plane: &Plane) -> Result<ReplicaId, String> {
+    let status = plane.node.status().await.ok_or("the replica is gone")?;
+    let named = status.configuration.members.iter().find(|member| member.name == replica);
+    let named = named.map(|member| member.replica).or_else(|| quantity::replica_id(replica));
+    named.ok_or_else(|| {
+        let names: Vec<&str> = status.configuration.members.iter().map(|m| m.name.as_str()).collect();
+        format!("{replica} is no member; members are {}", names.join(", "))
     })
 }
 

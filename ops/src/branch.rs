@@ -214,7 +214,8 @@ fn blocks(branch: &KeptBranch) -> Result<(File, BTreeMap<u64, Option<u64>>), Fau
                 Kind::WriteZeroes | Kind::Trim => {
                     blocks.insert(block, None);
                 }
-                Kind::EpochStart | Kind::Attach | Kind::Configuration | Kind::Padding => {}
+                Kind::EpochStart | Kind::Attach | Kind::Padding => {}
+                Kind::Configuration | Kind::Maintenance => {}
             }
         }
     }

@@ -7,11 +7,13 @@ use std::path::Path;
 use seawall_engine::explain::{Facts, PeerRule, Question, Rule};
 use seawall_engine::status::{CandidacyStatus, PeerStatus, Status};
 use seawall_sender::time::Instant;
+use seawall_wal::names::ReplicaId;
 use serde::{Deserialize, Serialize};
 
 use crate::admin;
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::report::Maintenance;
 
 /// The answer to one question.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -92,6 +94,12 @@ impl Scene<'_> {
         if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
     }
 
+    /// Who works on a replica.
+    fn lease(&self, replica: ReplicaId) -> Option<String> {
+        let lease = self.status.maintains(replica)?;
+        Some(Maintenance::new(self.config, lease, self.status.now).show())
+    }
+
     fn primary(&self) -> String {
         self.status.watch.feed.map_or("none".to_owned(), |feed| self.config.name_of(feed.primary))
     }
@@ -148,6 +156,15 @@ impl Scene<'_> {
             Rule::HandsOn => format!("it hands what its clients ask on to the primary {}", self.primary()),
             Rule::IsRebuilt => {
                 format!("its copy is being rebuilt by {}: {base_held} blocks are held", self.primary())
+            }
+            Rule::CopiesMaintained => {
+                let maintained = self.status.peers.iter().filter(|peer| !peer.counts);
+                let leases: Vec<String> = maintained.filter_map(|peer| self.lease(peer.replica)).collect();
+                format!("it serves; {}", leases.join("; "))
+            }
+            Rule::PrimaryMaintained => {
+                let lease = self.lease(self.status.promised.replica).unwrap_or_default();
+                format!("{}; {lease}", self.silence())
             }
             Rule::WithoutPrimary | Rule::PrimarySilent => self.silence(),
             Rule::MissesPrimary | Rule::Unfed => self.silence(),
@@ -210,6 +227,13 @@ impl Scene<'_> {
             Rule::WithoutPrimary | Rule::Unfed if candidacy.is_some() => {
                 say("it asks for promises again", candidacy)
             }
+            Rule::CopiesMaintained => {
+                say("they are caught up when they are back, and rebuilt when that is over", None)
+            }
+            Rule::PrimaryMaintained => {
+                let until = self.status.maintains(self.status.promised.replica).map(|lease| lease.until);
+                say("another primary is found if it is not back until then", until)
+            }
             Rule::LeaseNotRunOut => say("the lease runs out", watch.grant.map(|(_, until)| until)),
             Rule::Opening => say("it takes part once its disk is read", None),
             Rule::ShuttingDown => say("the process ends when everything is home", None),
@@ -244,6 +268,12 @@ impl Scene<'_> {
                 "nothing; or bring the other voters back, of which more than half must promise".to_owned()
             }
             Rule::WithoutPrimary => "see below whether this replica is promotable".to_owned(),
+            Rule::CopiesMaintained => {
+                "end it, so that what needs a rebuild is rebuilt now: seawall maintenance end".to_owned()
+            }
+            Rule::PrimaryMaintained => {
+                "bring the primary back, or promote another replica now: seawall promote".to_owned()
+            }
             Rule::PrimarySilent | Rule::Unfed => "start the primary, or promote a replica".to_owned(),
             Rule::CopyNotWhole if question == Question::Promotable => "promote another replica".to_owned(),
             Rule::NoVoter => "promote a replica that votes".to_owned(),
@@ -279,6 +309,11 @@ impl Scene<'_> {
                 let doing = format!("it is asked what it holds, or makes the plan true ({})", peer.state);
                 (doing, Some(("it is fed".to_owned(), None)), None)
             }
+            PeerRule::Maintained => (
+                format!("{}; {ended}", self.lease(peer.replica).unwrap_or_default()),
+                Some(("another attempt; a rebuild only when that is over".to_owned(), peer.next_try)),
+                Some(format!("have it rebuilt now, if it must be: seawall maintenance end {name}")),
+            ),
             PeerRule::Unreachable => (
                 format!("it does not answer ({}); {ended}", peer.state),
                 Some(("another attempt".to_owned(), None)),

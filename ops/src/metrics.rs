@@ -82,6 +82,13 @@ fn own(registry: &Registry, report: &Report) {
             quorum.missing_seconds.unwrap_or_default(),
         ),
     );
+    let label = &["replica", "owner"];
+    let help = "For how many seconds more somebody works on a replica; no series where nobody does";
+    let maintenance = real_gauges("maintenance_seconds", help, label);
+    for lease in &report.maintenance {
+        maintenance.with_label_values(&[&lease.replica, &lease.owner]).set(lease.left_seconds);
+    }
+    add(registry, maintenance);
     if let Some(risk) = &report.risk {
         let alone = "Promised and on no other copy's stable storage";
         add(registry, gauge("at_risk_alone_bytes", alone, risk.alone.bytes));

@@ -4,8 +4,9 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use seawall_blockdev::clock;
 use seawall_blockdev::counters::Kind;
 use seawall_blockdev::disk::device::DeviceError;
 use seawall_blockdev::driver::Driver;
@@ -162,6 +163,7 @@ fn settings(config: &Config) -> Result<Settings, Fault> {
     let mut setup = setup(config, machine_boot()?);
     let no_chance =
         |e: std::io::Error| Fault::new(Exit::Other, "there is no randomness").found(e.to_string());
+    setup.wall = wall();
     setup.seed = u64::from_le_bytes(random().map_err(no_chance)?);
     let volume = VolumeSettings {
         setup,
@@ -187,6 +189,12 @@ fn settings(config: &Config) -> Result<Settings, Fault> {
         volumes: vec![volume],
         ..Settings::default()
     })
+}
+
+/// What Unix time it was when this machine's monotonic clock was at zero.
+fn wall() -> Duration {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    unix.saturating_sub(Duration::from_nanos(clock::now().0))
 }
 
 fn start_fault(error: &StartError) -> Fault {

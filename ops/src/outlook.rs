@@ -129,6 +129,10 @@ impl Outlook {
                 format!("the primary hands over to {heir} first: clients see a pause")
             }
             Rule::FailsOver => format!("{others} takes over by itself after {pause}"),
+            Rule::UnderMaintenance => format!(
+                "{replica} is under maintenance: writes wait until it is back, or {others} takes over by itself after \
+                 {pause}; seawall promote does so at once"
+            ),
             Rule::OperatorChooses => {
                 format!("writes stop until an operator promotes {others}: seawall promote")
             }

@@ -6,7 +6,8 @@ use seawall_wal::names::{ReplicaId, VolumeId};
 
 const SIZE_UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-const TIME_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("min", 60_000), ("h", 3_600_000)];
+const TIME_UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
 
 /// A size in bytes: a whole number with `B`, `KiB`, `MiB`, `GiB` or `TiB`, or without a unit.
 #[must_use]
@@ -21,7 +22,7 @@ pub fn size(text: &str) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
-/// A duration: a whole number with `ms`, `s`, `min` or `h`.
+/// A duration: a whole number with `ms`, `s`, `m` (or `min`) or `h`.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -1,7 +1,9 @@
 //! A replica's status as operators and their programs see it: names instead of numbers, JSON, one truth.
 
+use std::time::Duration;
+
 use seawall_engine::setup::{Ack, CommitRule};
-use seawall_engine::status::{PeerStatus, Role, Status};
+use seawall_engine::status::{MaintenanceStatus, PeerStatus, Role, Status};
 use seawall_sender::time::Instant;
 use seawall_wal::configuration;
 use seawall_wal::names::{Epoch, ReplicaId};
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::explain::{Answer, answers};
 use crate::outlook::{AtRiskReport, Outlook, outlooks};
+use crate::quantity::show_duration;
 
 /// One replica.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -52,6 +55,8 @@ pub struct Report {
     pub lineage: Vec<Row>,
     /// Who the members are.
     pub members: Members,
+    /// Who works on which replica.
+    pub maintenance: Vec<Maintenance>,
     /// On a primary: the others.
     pub peers: Vec<Peer>,
     /// On a primary: what a loss would cost now.
@@ -120,6 +125,41 @@ impl Members {
             pending: status.pending.is_some(),
             members: status.configuration.members.iter().map(member).collect(),
         }
+    }
+}
+
+/// Somebody works on a replica.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// On which.
+    pub replica: String,
+    /// Who.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Since when, as Unix time in seconds.
+    pub since: u64,
+    /// For how many seconds more.
+    pub left_seconds: f64,
+}
+
+impl Maintenance {
+    pub(crate) fn new(config: &Config, lease: &MaintenanceStatus, now: Instant) -> Maintenance {
+        Maintenance {
+            replica: config.name_of(lease.replica),
+            owner: lease.owner.clone(),
+            reason: lease.reason.clone(),
+            since: lease.began_ms / 1000,
+            left_seconds: lease.until.since(now).as_secs_f64(),
+        }
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let Maintenance { replica, owner, reason, left_seconds, .. } = self;
+        let left = show_duration(Duration::from_secs_f64(left_seconds.ceil()));
+        format!("{replica} is under maintenance by {owner} for {left} more: {reason}")
     }
 }
 
@@ -292,6 +332,7 @@ impl Report {
             requests: status.requests,
             lineage: status.lineage.iter().map(|r| Row { epoch: epoch(r.epoch), first: r.first.0 }).collect(),
             members: Members::new(status),
+            maintenance: status.maintenance.iter().map(|l| Maintenance::new(config, l, status.now)).collect(),
             peers: status.peers.iter().map(|peer| Peer::new(config, peer, status.now)).collect(),
             risk: primary.then(|| Risk::new(config, status)),
             quorum: Quorum::new(config, status),

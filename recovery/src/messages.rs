@@ -19,6 +19,7 @@ use bincode::{Decode, Encode};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
 use seawall_wal::configuration::Configuration;
+use seawall_wal::maintenance::Leases;
 use seawall_wal::names::{BLOCK_BYTES, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange};
 
 use crate::facts::Ours;
@@ -120,16 +121,20 @@ pub struct Begin {
     /// The newest settled configuration, for the same reason. As formatted and without members where the replica keeps
     /// its log.
     pub configuration: Configuration,
+    /// The settled maintenance leases, for the same reason. None where the replica keeps its log.
+    pub maintenance: Leases,
 }
 
 impl Begin {
-    /// The message for a plan that was decided on `ours`, with the newest settled attachment and configuration.
+    /// The message for a plan that was decided on `ours`, with the newest settled attachment and configuration, and
+    /// the settled maintenance leases.
     #[must_use]
     pub fn of(
         plan: BeginPlan,
         target: Lsn,
         attached: Lsn,
         configuration: &Configuration,
+        maintenance: &Leases,
         ours: &Ours<'_>,
     ) -> Begin {
         let forgets = matches!(plan, BeginPlan::Rebuild { .. });
@@ -145,6 +150,7 @@ impl Begin {
             settled: ours.settled,
             attached,
             configuration: if forgets { configuration.clone() } else { Configuration::default() },
+            maintenance: if forgets { maintenance.clone() } else { Leases::default() },
         }
     }
 }

@@ -7,6 +7,7 @@ use seawall_recovery::facts::Facts;
 use seawall_recovery::messages::Begin;
 use seawall_recovery::plan::{Plan, RebuildWhy, RefuseWhy, Resume, Rule, Trust};
 use seawall_wal::configuration::Configuration;
+use seawall_wal::maintenance::Leases;
 use seawall_wal::names::{Crc, Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
 use seawall_wal::superblock::BaseState;
 use world::{BLOCKS, Log, Primary, epoch, facts};
@@ -302,7 +303,8 @@ proptest! {
 
         // And what the replica is told is what it needs to check it.
         let plan = decision.plan.begin().expect("nothing here is refused");
-        let begin = primary.with(|ours| Begin::of(plan, ours.log.end, Lsn::ZERO, &Configuration::default(), ours));
+        let (members, leases) = (Configuration::default(), Leases::default());
+        let begin = primary.with(|ours| Begin::of(plan, ours.log.end, Lsn::ZERO, &members, &leases, ours));
         let from = plan.feed_from();
         prop_assert_eq!(begin.chain, primary.log.chain(from));
         let before = Log { records: primary.log.records[..usize::try_from(from.0).unwrap()].to_vec(), start: 0 };

@@ -10,6 +10,7 @@ use seawall_sender::codec::{CodecError, decode, encode};
 use seawall_sender::session_id::SessionId;
 use seawall_sender::violation::Violation;
 use seawall_wal::configuration::{Configuration, Member, Suffrage};
+use seawall_wal::maintenance::{Lease, Leases};
 use seawall_wal::names::{
     BLOCK_BYTES, COUNT_MAX, Crc, Epoch, Extent, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId,
 };
@@ -79,9 +80,21 @@ fn begin_and_begun_have_these_bytes() {
             address: "n:7".into(),
             suffrage: Suffrage::Learner,
         }]),
+        maintenance: Leases {
+            held: vec![Lease {
+                replica: ReplicaId(0xa3),
+                owner: "o".into(),
+                reason: "r".into(),
+                began_ms: 5,
+                length_ms: 6,
+            }],
+            through: Lsn(3),
+        },
     };
     let rest = "efbeadde 0200000000000000 a100000000000000 0000000000000000 0900000000000000 0800000000000000 0400000000000000 \
-                0000000000000000 0100000000000000 a200000000000000 01000000000000006e 03000000000000006e3a37 02000000 0000000000000000";
+                0000000000000000 0100000000000000 a200000000000000 01000000000000006e 03000000000000006e3a37 02000000 0000000000000000 \
+                0100000000000000 a300000000000000 01000000000000006f 010000000000000072 0500000000000000 0600000000000000 \
+                0300000000000000";
     let check = |plan, hex: &str| check(&begin(plan), &format!("{hex}{rest}"));
     check(BeginPlan::Feed { from: Lsn(7) }, "00000000 0700000000000000");
     check(BeginPlan::Cut { to: Lsn(7) }, "01000000 0700000000000000");

@@ -3,6 +3,7 @@
 
 use seawall_wal::configuration::are_words;
 use seawall_wal::guard;
+use seawall_wal::maintenance::Lease;
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 
@@ -138,7 +139,10 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
         Kind::Configuration if !are_words(&record.body) => {
             return Err(Violation::BodyShape { lsn, expected: 0, found: record.body.len() });
         }
-        Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration => 0,
+        Kind::Maintenance if Lease::of(&record.body).is_none() => {
+            return Err(Violation::BodyShape { lsn, expected: 0, found: record.body.len() });
+        }
+        Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration | Kind::Maintenance => 0,
     };
     match record.sums().len() {
         found if guard!("body-of-its-extent", found == expected) => Ok(()),

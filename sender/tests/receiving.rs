@@ -39,7 +39,8 @@ fn log(records: u64) -> Vec<RecordHeader> {
             | Kind::EpochStart
             | Kind::Attach
             | Kind::Padding
-            | Kind::Configuration => vec![],
+            | Kind::Configuration
+            | Kind::Maintenance => vec![],
         };
         let record = RecordHeader {
             volume: VOLUME,

@@ -26,7 +26,7 @@ const _: () = assert!(size_of::<Row>() <= 48);
 impl Row {
     pub(crate) fn extent(&self) -> Extent {
         match self.kind {
-            Kind::Configuration => Extent::default(),
+            Kind::Configuration | Kind::Maintenance => Extent::default(),
             Kind::Write
             | Kind::WriteZeroes
             | Kind::Trim
@@ -43,7 +43,7 @@ impl Row {
     /// How many checksums or words its header holds.
     fn words(&self) -> u32 {
         match self.kind {
-            Kind::Write | Kind::Configuration => self.blocks,
+            Kind::Write | Kind::Configuration | Kind::Maintenance => self.blocks,
             Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
         }
     }
@@ -102,7 +102,7 @@ impl Index {
 
     pub(crate) fn push(&mut self, header: &RecordHeader, offset_units: u32, digest: Crc) {
         let words = u32::try_from(header.body.len()).expect("a header within its limit");
-        let blocks = if header.kind == Kind::Configuration { words } else { header.extent.blocks };
+        let blocks = if header.kind.has_words() { words } else { header.extent.blocks };
         self.rows.push_back(Row {
             start: header.extent.start,
             blocks,

@@ -15,6 +15,7 @@ pub mod guard;
 mod index;
 pub mod label;
 pub mod log;
+pub mod maintenance;
 pub mod names;
 pub mod overlay;
 pub mod record;

@@ -266,10 +266,10 @@ impl Log {
         row.map_or(&[], |row| self.index.bodies(row))
     }
 
-    /// The words of the configuration at `lsn`; `None` if there is none.
+    /// The words of the record of that kind at `lsn`; `None` if there is none.
     #[must_use]
-    pub fn words(&self, lsn: Lsn) -> Option<&[Crc]> {
-        let row = self.index.row(lsn).filter(|row| row.kind == Kind::Configuration)?;
+    pub fn words(&self, lsn: Lsn, kind: Kind) -> Option<&[Crc]> {
+        let row = self.index.row(lsn).filter(|row| row.kind == kind && kind.has_words())?;
         Some(self.index.bodies(row))
     }
 
@@ -314,7 +314,8 @@ impl Log {
         let padding = if bytes > rest { rest } else { 0 };
         let reserve = match header.kind {
             Kind::EpochStart | Kind::Configuration => 0,
-            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach => RESERVE_BYTES,
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding => RESERVE_BYTES,
+            Kind::Attach | Kind::Maintenance => RESERVE_BYTES,
         };
         let needed_bytes = bytes + padding + reserve;
         if needed_bytes > self.free_bytes() {

@@ -9,6 +9,7 @@ use core::fmt;
 
 use crate::configuration::{WORDS_MAX, are_words};
 use crate::crc::crc32c;
+use crate::maintenance::Lease;
 use crate::names::{BLOCK_BYTES, Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 
 /// Bytes of an encoded header.
@@ -48,6 +49,8 @@ pub enum Kind {
     Attach = 6,
     /// The volume's members change: see [`crate::configuration`].
     Configuration = 7,
+    /// Somebody works on a replica, or is done: see [`crate::maintenance`].
+    Maintenance = 8,
 }
 
 impl Kind {
@@ -60,8 +63,8 @@ impl Kind {
     /// The kind of that code.
     #[must_use]
     pub fn from_code(code: u8) -> Option<Kind> {
-        use Kind::{Attach, Configuration, EpochStart, Padding, Trim, Write, WriteZeroes};
-        [Write, WriteZeroes, Trim, EpochStart, Padding, Attach, Configuration]
+        use Kind::{Attach, Configuration, EpochStart, Maintenance, Padding, Trim, Write, WriteZeroes};
+        [Write, WriteZeroes, Trim, EpochStart, Padding, Attach, Configuration, Maintenance]
             .into_iter()
             .find(|kind| kind.code() == code)
     }
@@ -76,7 +79,8 @@ impl Kind {
             | Kind::EpochStart
             | Kind::Padding
             | Kind::Attach
-            | Kind::Configuration => false,
+            | Kind::Configuration
+            | Kind::Maintenance => false,
         }
     }
 
@@ -85,7 +89,18 @@ impl Kind {
     pub fn is_zero(self) -> bool {
         match self {
             Kind::WriteZeroes | Kind::Trim => true,
-            Kind::Write | Kind::EpochStart | Kind::Padding | Kind::Attach | Kind::Configuration => false,
+            Kind::Write | Kind::EpochStart | Kind::Padding | Kind::Attach => false,
+            Kind::Configuration | Kind::Maintenance => false,
+        }
+    }
+
+    /// Whether its header holds words of its own where the body checksums of a write stand, and no block follows.
+    #[must_use]
+    pub fn has_words(self) -> bool {
+        match self {
+            Kind::Configuration | Kind::Maintenance => true,
+            Kind::Write | Kind::WriteZeroes | Kind::Trim => false,
+            Kind::EpochStart | Kind::Padding | Kind::Attach => false,
         }
     }
 }
@@ -117,7 +132,8 @@ pub struct RecordHeader {
     /// Which request wrote it; of an attach record, the attachment that it replaces and the replica that asked for
     /// it; of others, none.
     pub origin: Origin,
-    /// The checksum of each block of the body; of a configuration, its words: then no block follows.
+    /// The checksum of each block of the body; of a configuration and of a lease, their words: then no block
+    /// follows.
     pub body: Vec<Crc>,
 }
 
@@ -219,7 +235,7 @@ impl RecordHeader {
     #[must_use]
     pub fn sums(&self) -> &[Crc] {
         match self.kind {
-            Kind::Configuration => &[],
+            Kind::Configuration | Kind::Maintenance => &[],
             Kind::Write
             | Kind::WriteZeroes
             | Kind::Trim
@@ -247,7 +263,8 @@ impl RecordHeader {
             | Kind::Trim
             | Kind::EpochStart
             | Kind::Attach
-            | Kind::Configuration => {
+            | Kind::Configuration
+            | Kind::Maintenance => {
                 u64::from(unit_bytes) + u64::from(self.body_blocks()) * u64::from(BLOCK_BYTES)
             }
         }
@@ -335,7 +352,8 @@ impl RecordHeader {
             | Kind::Trim
             | Kind::EpochStart
             | Kind::Attach
-            | Kind::Configuration => Ok(header),
+            | Kind::Configuration
+            | Kind::Maintenance => Ok(header),
             Kind::Padding => Err(RecordError::Shape { kind: Kind::Padding, blocks: 0, body: 0 }),
         }
     }
@@ -421,6 +439,9 @@ fn check_shape(kind: Kind, extent: Extent, words: &[Crc], origin: Origin) -> Res
         Kind::EpochStart => extent == Extent::default() && body == 0 && origin == Origin::NONE,
         Kind::Attach => extent == Extent::default() && body == 0,
         Kind::Configuration => extent == Extent::default() && origin == Origin::NONE && are_words(words),
+        Kind::Maintenance => {
+            extent == Extent::default() && origin == Origin::NONE && Lease::of(words).is_some()
+        }
         Kind::Padding => {
             let whole = start > 0 && start.is_multiple_of(HEADER_BYTES as u64);
             whole && blocks == 0 && body == 0 && origin == Origin::NONE

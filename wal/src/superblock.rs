@@ -15,6 +15,7 @@ use crate::geometry::Geometry;
 pub use crate::geometry::{SUPER_SLOT_BYTES, Slot};
 use crate::guard;
 use crate::log::Position;
+use crate::maintenance::Leases;
 use crate::names::{COUNT_MAX, Epoch, LineageRow, Lsn, ReplicaId, VolumeId};
 pub use crate::sealed::Unreadable;
 use crate::sealed::{Opened, open, seal};
@@ -22,7 +23,7 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;
@@ -176,6 +177,8 @@ pub struct Superblock {
     /// The device was made anew under an identity that existed before: what the replica promised, and whom it granted
     /// a lease, is forgotten. Cleared together with the base becoming complete.
     pub promises_lost: bool,
+    /// Who works on which replica, by the records that were settled when this was written.
+    pub maintenance: Leases,
 }
 
 impl Superblock {
@@ -211,6 +214,7 @@ impl Superblock {
             attached: Lsn::ZERO,
             terms: Terms::default(),
             promises_lost: false,
+            maintenance: Leases::default(),
         }
     }
 
@@ -240,6 +244,7 @@ impl Superblock {
         self.configuration.is_sound()
             && self.terms.name.len() <= MEMBER_TEXT_BYTES_MAX
             && self.lineage.len() <= LINEAGE_ROWS_MAX
+            && self.maintenance.is_sound()
     }
 
     /// Whether what it says can be relied on: offsets lie in their areas, lists are no longer than we write them,

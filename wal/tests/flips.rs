@@ -3,6 +3,7 @@
 use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
+use seawall_wal::maintenance::Lease;
 use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
@@ -35,6 +36,11 @@ fn configuration() -> Vec<Crc> {
     configuration.without(ReplicaId(2)).words(Some(ReplicaId(3))).expect("it fits")
 }
 
+fn lease() -> Vec<Crc> {
+    let (owner, reason) = ("ann".into(), "new disk".into());
+    Lease { replica: ReplicaId(2), owner, reason, began_ms: 7, length_ms: 60_000 }.words()
+}
+
 fn headers() -> Vec<RecordHeader> {
     vec![
         header(Kind::Write, Extent::new(9, 1), 1),
@@ -46,6 +52,7 @@ fn headers() -> Vec<RecordHeader> {
         header(Kind::Attach, Extent::default(), 0),
         header(Kind::Padding, Extent::new(512, 0), 0),
         RecordHeader { body: configuration(), ..header(Kind::Configuration, Extent::default(), 0) },
+        RecordHeader { body: lease(), ..header(Kind::Maintenance, Extent::default(), 0) },
     ]
 }
 

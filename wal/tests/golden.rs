@@ -7,6 +7,7 @@ use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::label::{Label, LabelState};
 use seawall_wal::log::Position;
+use seawall_wal::maintenance::{Lease, Leases};
 use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId, VolumeId};
 use seawall_wal::record::{Kind, RecordHeader, Trailer};
 use seawall_wal::superblock::{
@@ -199,6 +200,32 @@ fn a_configuration_record() {
     );
 }
 
+fn lease() -> Lease {
+    let (owner, reason) = ("ann".into(), "disk".into());
+    Lease { replica: REPLICA, owner, reason, began_ms: 0x0102_0304, length_ms: 0x0506 }
+}
+
+#[test]
+fn a_maintenance_record() {
+    let (kind, extent, origin) = (Kind::Maintenance, Extent::default(), Origin::NONE);
+    let record = RecordHeader { kind, extent, body: lease().words(), origin, ..write() };
+    assert_eq!(record.disk_bytes(512), 512, "no block follows");
+    check(
+        &record.encode(Lsn(0), 0)[..],
+        512,
+        "
+0000 53 57 4c 52 02 08 09 00 a0 a1 a2 a3 a4 a5 a6 a7
+0010 a8 a9 aa ab ac ad ae af 21 00 00 00 00 00 00 00
+0020 18 17 16 15 14 13 12 11 31 00 00 00 00 00 00 00
+0030 00 00 00 00 00 00 00 00 00 00 00 00 54 53 52 51
+0050 18 17 16 15 14 13 12 11 04 03 02 01 00 00 00 00
+0060 06 05 00 00 00 00 00 00 03 00 04 00 61 6e 6e 64
+0070 69 73 6b 00 00 00 00 00 00 00 00 00 00 00 00 00
+01e0 00 00 00 00 00 00 00 00 00 00 00 00 ff a2 c5 bb
+01f0 00 00 00 00 00 00 00 00 00 00 00 00 36 89 15 f8",
+    );
+}
+
 fn superblock() -> Superblock {
     Superblock {
         sequence: 0x0102,
@@ -233,6 +260,7 @@ fn superblock() -> Superblock {
             lease_ms: 0x03e8,
         },
         promises_lost: true,
+        maintenance: Leases { held: vec![lease()], through: Lsn(0x29) },
     }
 }
 
@@ -243,8 +271,8 @@ fn a_superblock() {
         &bytes,
         4096,
         "
-0000 53 45 41 57 41 4c 4c 01 06 00 00 00 c1 01 00 00
-0010 e0 69 86 25 00 00 00 00 00 00 00 00 00 00 00 00
+0000 53 45 41 57 41 4c 4c 01 07 00 00 00 00 02 00 00
+0010 49 bf a9 e8 00 00 00 00 00 00 00 00 00 00 00 00
 0020 02 01 00 00 00 00 00 00 a0 a1 a2 a3 a4 a5 a6 a7
 0030 a8 a9 aa ab ac ad ae af 18 17 16 15 14 13 12 11
 0040 00 00 28 00 00 00 00 00 00 00 00 40 00 00 00 00
@@ -273,7 +301,10 @@ fn a_superblock() {
 01b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 b0 00 01 2b
 01c0 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 76
 01d0 01 00 00 00 01 00 00 00 e8 03 00 00 00 00 00 00
-01e0 01 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00",
+01e0 01 01 00 00 00 00 00 00 00 18 17 16 15 14 13 12
+01f0 11 03 00 00 00 00 00 00 00 61 6e 6e 04 00 00 00
+0200 00 00 00 00 64 69 73 6b 04 03 02 01 00 00 00 00
+0210 06 05 00 00 00 00 00 00 29 00 00 00 00 00 00 00",
     );
     assert_eq!(Superblock::decode(&bytes), SlotState::Present(Box::new(superblock())));
 }

@@ -108,7 +108,8 @@ impl Room {
         let (blocks, bodies) = match kind {
             Kind::Write => (2, 2),
             Kind::WriteZeroes | Kind::Trim => (2, 0),
-            Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration => (0, 0),
+            Kind::EpochStart | Kind::Attach | Kind::Padding => (0, 0),
+            Kind::Configuration | Kind::Maintenance => (0, 0),
         };
         RecordHeader {
             volume: VOLUME,

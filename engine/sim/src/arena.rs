@@ -126,7 +126,8 @@ impl Arena {
             | Bait::ReadUnconfirmed
             | Bait::ForgetToAnswer
             | Bait::ReleaseTwice
-            | Bait::OvertakesHeld => Arena::Split,
+            | Bait::OvertakesHeld
+            | Bait::MaintenanceIgnored => Arena::Split,
             Bait::PromiseFalls
             | Bait::NeverYield
             | Bait::LineageBehind
@@ -291,6 +292,7 @@ fn calm(profile: &mut Profile) {
     profile.replicas = 3;
     profile.spares = 0;
     profile.change = None;
+    profile.maintain = None;
     profile.commit = CommitRule::Majority;
     profile.ack = Ack::Durable;
     profile.geometry.volume_blocks = 1024;

@@ -1,5 +1,7 @@
 //! What a node is born with: its formatted disk, and what its machine is told.
 
+use core::time::Duration;
+
 use seawall_engine::bait::Bait;
 use seawall_engine::format::{both_slots, joiner, newborn, rejoining};
 use seawall_engine::setup::{Failover, Limits, Peer, Setup};
@@ -19,6 +21,7 @@ pub(crate) fn setup(
     node: usize,
     machine_boot: [u8; 16],
     seed: u64,
+    wall: Duration,
     bait: Option<Bait>,
 ) -> Setup {
     Setup {
@@ -33,6 +36,7 @@ pub(crate) fn setup(
         failover: if profile.automatic { Failover::Automatic } else { Failover::Manual },
         seed,
         machine_boot,
+        wall,
         limits: limits(profile),
         bait,
     }
@@ -60,7 +64,6 @@ pub(crate) fn name(node: usize) -> String {
 }
 
 fn limits(profile: &Profile) -> Limits {
-    use core::time::Duration;
     let recovery = RecoveryLimits {
         connect: Duration::from_secs(2),
         greet: Duration::from_secs(3),
@@ -100,13 +103,17 @@ fn first_words(profile: &Profile, node: usize) -> Vec<String> {
 
 /// What is written on an empty disk that takes the place of a node's.
 pub(crate) fn rejoining_superblock(profile: &Profile, node: usize, lives: u32) -> Superblock {
-    rejoining(&setup(profile, &first_words(profile, node), node, [0; 16], 0, None), profile.geometry, lives)
+    rejoining(
+        &setup(profile, &first_words(profile, node), node, [0; 16], 0, Duration::ZERO, None),
+        profile.geometry,
+        lives,
+    )
 }
 
 /// The disk of a node before its first life.
 pub(crate) fn formatted(profile: &Profile, node: usize) -> Disk {
     let mut disk = Disk::new(profile.geometry);
-    let setup = setup(profile, &first_words(profile, node), node, [0; 16], 0, None);
+    let setup = setup(profile, &first_words(profile, node), node, [0; 16], 0, Duration::ZERO, None);
     let born = if node < profile.replicas { newborn } else { joiner };
     let superblock = born(&setup, profile.geometry);
     for (area, offset, bytes) in both_slots(&superblock) {

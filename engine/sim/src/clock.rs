@@ -1,6 +1,7 @@
 //! Virtual time, and the clocks that nodes have instead of it.
 
 use core::fmt;
+use core::time::Duration;
 
 use seawall_sender::time::Instant;
 
@@ -36,6 +37,14 @@ impl fmt::Debug for Moment {
 pub(crate) const MILLIS: u64 = 1_000_000;
 /// A second in nanoseconds.
 pub(crate) const SECOND: u64 = 1_000 * MILLIS;
+
+/// Unix time at the beginning of the world.
+const UNIX: Duration = Duration::from_secs(1_700_000_000);
+
+/// What Unix time it was when a clock was at zero that shows `local` now.
+pub(crate) fn wall_at_zero(now: Moment, local: Instant) -> Duration {
+    UNIX + Duration::from_nanos(now.0) - Duration::from_nanos(local.0)
+}
 
 /// What one node takes for time: an origin of its own and a rate that is a little wrong.
 #[derive(Clone, Copy, Debug)]

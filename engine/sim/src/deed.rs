@@ -90,6 +90,7 @@ impl Act {
             | Act::Split { .. } => false,
             Act::Swap { .. } | Act::Move { .. } => false,
             Act::Add { .. } | Act::Remove { .. } | Act::Readdress { .. } => false,
+            Act::Maintain { .. } | Act::EndMaintenance { .. } => false,
             Act::Start { .. } | Act::Resume { .. } | Act::Join { .. } | Act::Stick { .. } => false,
             Act::Fail { .. } | Act::Stall { .. } => false,
         }
@@ -247,6 +248,18 @@ acts! {
         /// It stays down for so long.
         down: Span = "for " or Span(300 * MILLI),
     }
+    /// The operator says that somebody works on a node.
+    Maintain "maintain" Maintained {
+        /// On which.
+        node: usize = "",
+        /// For so long.
+        long: Span = "for " or Span(3_000 * MILLI),
+    }
+    /// The operator says that the work on a node is done.
+    EndMaintenance "end-maintenance" Maintained {
+        /// On which.
+        node: usize = "",
+    }
     /// A node that is down starts.
     Start "start" Kill {
         /// Which.
@@ -350,6 +363,8 @@ mod tests {
             Act::Add { node: 3 },
             Act::Remove { node: 0 },
             Act::Readdress { node: 1, down: Span(9) },
+            Act::Maintain { node: 2, long: Span(5) },
+            Act::EndMaintenance { node: 2 },
             Act::Join { from: 0, to: 1 },
             Act::Fail { node: 1, does: DiskVerb::Write, area: Area::Super },
             Act::Stall { node: 1, long: Span::EVER },

@@ -8,7 +8,7 @@ use seawall_engine::status::Role;
 use seawall_wal::superblock::{BaseState, Superblock};
 
 use crate::birth::setup;
-use crate::clock::{MILLIS, Moment, NodeClock, SECOND};
+use crate::clock::{MILLIS, Moment, NodeClock, SECOND, wall_at_zero};
 use crate::coverage::Table;
 use crate::deed::{Act, Deed};
 use crate::disk::Crash;
@@ -113,6 +113,9 @@ impl World {
             Act::Move { node, .. } => node < nodes && self.is_alive(node) && !self.hangs(node),
             Act::Add { node } => node < nodes && self.is_up(node) && self.may_join(node),
             Act::Remove { node } => node < nodes && self.may_leave(node),
+            Act::Maintain { node, .. } | Act::EndMaintenance { node } => {
+                node < nodes && self.serving().is_some()
+            }
             Act::Readdress { node, .. } => {
                 node < nodes && self.is_alive(node) && !self.hangs(node) && self.may_leave(node)
             }
@@ -163,6 +166,8 @@ impl World {
             }
             Act::Add { node } => return self.add(node),
             Act::Remove { node } => return self.remove(node),
+            Act::Maintain { node, long } => return self.maintain(node, Some(long.0)),
+            Act::EndMaintenance { node } => return self.maintain(node, None),
             Act::Readdress { node, down } => {
                 self.directory.on_moved(node);
                 self.go_down(node, Crash::Kill, down.0);
@@ -409,7 +414,9 @@ impl World {
         self.tally.mark(Table::Choice, choice(&here.disk).0.name());
         let addresses = self.directory.on_start(node);
         let seed = self.chances.dice.below(u64::MAX);
-        let setup = setup(&self.profile, &addresses, node, here.machine_boot(), seed, self.options.bait);
+        let wall = wall_at_zero(self.now, now);
+        let setup =
+            setup(&self.profile, &addresses, node, here.machine_boot(), seed, wall, self.options.bait);
         self.transcript.line(self.now, &node, || format!("=== up, life {}", self.nodes[node].life));
         self.nodes[node].replica = Some(Replica::new(now, setup));
         self.hear(node, Input::Tick)

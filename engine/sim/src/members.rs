@@ -1,7 +1,10 @@
 //! What the operator does about members: has one join, leave, or be found elsewhere, by telling whoever serves.
 
+use core::time::Duration;
+
 use seawall_engine::change::Change;
-use seawall_engine::io::Command;
+use seawall_engine::io::{Command, CommandId};
+use seawall_engine::maintenance::{LENGTH_MIN, Maintain};
 use seawall_engine::status::Status;
 use seawall_wal::configuration::{Configuration, Suffrage};
 
@@ -57,6 +60,20 @@ impl World {
     pub(crate) fn readdress(&mut self, node: usize) -> Result<(), Failure> {
         let address = self.directory.address(node);
         self.change(Change::Move { replica: replica(node), address })
+    }
+
+    /// The operator tells whoever serves that somebody works on a node, for so many nanoseconds, or is done.
+    pub(crate) fn maintain(&mut self, node: usize, long: Option<u64>) -> Result<(), Failure> {
+        let Some(primary) = self.serving() else { return Ok(()) };
+        let (replica, owner) = (replica(node), String::from("sim"));
+        let begin = |long| {
+            let length = Duration::from_nanos(long).max(LENGTH_MIN);
+            Maintain::Begin { replica, owner: owner.clone(), reason: String::from("a new kernel"), length }
+        };
+        let maintain = long.map_or(Maintain::End { replica, owner: owner.clone() }, begin);
+        let id = CommandId(self.commands + 1);
+        self.oracle.upkeep.on_asked(self.now, id, node, long);
+        self.command(primary, Command::Maintain(maintain)).map(|_| ())
     }
 
     /// A change that chance wants: a spare joins, or somebody leaves or moves.

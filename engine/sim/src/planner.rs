@@ -70,10 +70,12 @@ enum Kind {
     Move,
     /// The membership changes.
     Change,
+    /// Somebody works on a node.
+    Maintain,
 }
 
 impl Kind {
-    const ALL: [Kind; 20] = [
+    const ALL: [Kind; 21] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -94,6 +96,7 @@ impl Kind {
         Kind::Swap,
         Kind::Move,
         Kind::Change,
+        Kind::Maintain,
     ];
 
     /// What it counts as, if what was asked for is tried again until it has happened once.
@@ -111,7 +114,7 @@ impl Kind {
             Kind::Wipe => Some(Fault::Wiped),
             Kind::Replace => Some(Fault::NewDisk),
             Kind::Rot | Kind::Lose | Kind::Misdirect | Kind::Hang | Kind::Fill => None,
-            Kind::Flip | Kind::Swap | Kind::Move | Kind::Change => None,
+            Kind::Flip | Kind::Swap | Kind::Move | Kind::Change | Kind::Maintain => None,
         }
     }
 
@@ -137,6 +140,7 @@ impl Kind {
             Kind::Swap => profile.wire.swap,
             Kind::Move => profile.wire.r#move,
             Kind::Change => profile.change,
+            Kind::Maintain => profile.maintain,
         }
     }
 }
@@ -165,6 +169,7 @@ pub(crate) struct Planner {
     hang: Prng,
     names: Prng,
     members: Prng,
+    maintenance: Prng,
     agenda: BTreeMap<(Moment, u64), Plan>,
     count: u64,
     /// Whether a script says what happens.
@@ -186,6 +191,7 @@ impl Planner {
             hang: stream(Stream::Hang),
             names: stream(Stream::Names),
             members: stream(Stream::Members),
+            maintenance: stream(Stream::Maintenance),
             agenda: BTreeMap::new(),
             count: 0,
             scripted,
@@ -230,6 +236,7 @@ impl World {
             Kind::Hang | Kind::Fill => &mut self.planner.hang,
             Kind::Flip | Kind::Swap | Kind::Move => &mut self.planner.names,
             Kind::Change => &mut self.planner.members,
+            Kind::Maintain => &mut self.planner.maintenance,
         };
         // However rare, each kind comes at least once.
         let mut after = every.draw(prng);
@@ -364,6 +371,7 @@ impl World {
             Kind::Wipe => return self.plan_wipe(),
             Kind::Replace => return self.plan_replacement(),
             Kind::Change => return self.plan_change(),
+            Kind::Maintain => return self.plan_maintenance(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
             Kind::Flip => {
                 let (from, to) = two(names, nodes);
@@ -467,6 +475,18 @@ impl World {
         let node = prng.index(self.nodes.len());
         let down = Span(prng.between(10 * MILLIS, SECOND));
         self.all(&[Act::Replace { node, down }], Fault::NewDisk)
+    }
+
+    fn plan_maintenance(&mut self) -> Result<(), Failure> {
+        let nodes = self.nodes.len();
+        let primary = self.serving();
+        let prng = &mut self.planner.maintenance;
+        // The primary's is the one that matters most.
+        let node = primary.filter(|_| prng.coin()).unwrap_or_else(|| prng.index(nodes));
+        let long = Span(prng.between(SECOND, 4 * SECOND));
+        let act =
+            if prng.below(4) == 0 { Act::EndMaintenance { node } } else { Act::Maintain { node, long } };
+        self.all(&[act], Fault::Maintained)
     }
 
     /// Where the chances of changes come from.

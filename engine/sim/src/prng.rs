@@ -60,6 +60,8 @@ pub(crate) enum Stream {
     Forecast,
     /// How long what is kept of a log takes, and whether there is room.
     Side,
+    /// Who works on which node, when and for how long.
+    Maintenance,
 }
 
 impl Stream {
@@ -94,6 +96,7 @@ impl Stream {
             Stream::Failover => 24,
             Stream::Forecast => 42,
             Stream::Side => 43,
+            Stream::Maintenance => 44,
         }
     }
 }

@@ -177,6 +177,8 @@ pub(crate) struct Profile {
     pub(crate) replace: Option<Every>,
     /// The membership changes.
     pub(crate) change: Option<Every>,
+    /// Somebody works on a node, and says so.
+    pub(crate) maintain: Option<Every>,
     /// The run ends with a clean shutdown of all, a power loss, and a restart.
     pub(crate) drain: bool,
     /// Whether an operator replaces what failed and promotes somebody if nobody serves, before the world heals too.
@@ -273,12 +275,14 @@ impl Profile {
             wipe: None,
             replace: None,
             change: None,
+            maintain: None,
             drain: false,
             operator: true,
             writes_min: 20,
         };
         profile.aim(seed);
         profile.draw_changes(seed);
+        profile.draw_maintenance(seed);
         // Where no copy can be spared, long outages would leave next to nothing written.
         if !profile.has_spare() {
             profile.outage.max = 500 * MILLIS;
@@ -296,6 +300,8 @@ impl Profile {
     /// The same, but that writes go on without one of the copies.
     pub(crate) fn with_spare(mut self) -> Profile {
         self.replicas = self.replicas.max(3);
+        // Whoever is left works on, and nobody waits for the others.
+        self.maintain = None;
         if self.commit == CommitRule::All {
             self.commit = CommitRule::Majority;
         }
@@ -314,6 +320,14 @@ impl Profile {
         if fits && self.wipe.is_none() && !self.drain && prng.below(4) == 0 {
             self.spares = prng.pick(&[1, 1, 2]);
             self.change = Some(Every { min: 100 * MILLIS, max: 1500 * MILLIS });
+        }
+    }
+
+    /// On some volumes somebody works, and says so.
+    fn draw_maintenance(&mut self, seed: u64) {
+        let mut prng = Prng::new(seed, Stream::Maintenance);
+        if prng.below(5) == 0 {
+            self.maintain = Some(Every { min: 300 * MILLIS, max: 3 * SECOND });
         }
     }
 

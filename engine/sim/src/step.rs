@@ -52,6 +52,7 @@ impl World {
         let status = replica.status();
         here.faulted = status.role == Role::Faulted;
         self.oracle.on_step(node, here.life, &status)?;
+        self.oracle.upkeep.on_status(self.now, node, &status)?;
         if let Some(timeline) = &mut self.timeline {
             timeline.on_status(self.now, node, &status);
         }
@@ -161,6 +162,7 @@ impl World {
             Output::Release(buf) => self.nodes[node].pool.release(buf),
             Output::Answer { id, answer } => {
                 self.transcript.line(self.now, &node, || format!("  answer {}: {answer:?}", id.0));
+                self.oracle.upkeep.on_answer(id, answer.is_ok());
                 self.answers.insert(id, answer);
             }
             Output::Notice(notice) => return self.on_notice(node, &notice),

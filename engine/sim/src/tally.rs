@@ -88,11 +88,13 @@ pub enum Fault {
     Removed,
     /// The operator told the primary of a node's new address.
     Readdressed,
+    /// The operator told the primary that somebody works on a node, or is done.
+    Maintained,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 40] = [
+    pub const ALL: [Fault; 41] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -133,6 +135,7 @@ impl Fault {
         Fault::Added,
         Fault::Removed,
         Fault::Readdressed,
+        Fault::Maintained,
     ];
 
     /// Its name in reports.
@@ -179,6 +182,7 @@ impl Fault {
             Fault::Added => "added",
             Fault::Removed => "removed",
             Fault::Readdressed => "readdressed",
+            Fault::Maintained => "maintained",
         }
     }
 }

@@ -455,6 +455,7 @@ impl World {
     /// The operator tells a node to become primary.
     pub(crate) fn promote(&mut self, node: usize, take_over: bool) -> Result<(), Failure> {
         self.sign(node, Sign::Promoted { take_over });
+        self.oracle.upkeep.on_operator(CommandId(self.commands + 1), node);
         self.command(node, Command::Promote { take_over }).map(|_| ())
     }
 

@@ -116,6 +116,7 @@ baits! {
         a_forgotten_promise_that_is_still_held_is_caught: PromiseOutlives in "correctness/forgotten-promise-still-held";
         copies_that_are_all_thrown_away_at_once_are_caught: AllRebuiltAtOnce in "recovery/not-all-at-once";
         a_lease_that_a_restart_forgets_is_caught: GrantForgotten in "correctness/lease-of-a-restarted-voter";
+        a_primary_that_is_replaced_under_maintenance_is_caught: MaintenanceIgnored in "correctness/maintenance-of-the-primary";
     }
     an_acknowledgement_before_the_disk_has_it_is_caught: AckBeforeDisk by ["durable-before-done"];
     a_completion_one_copy_early_is_caught: CompleteOneEarly by ["durable-before-done"];

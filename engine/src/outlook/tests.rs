@@ -35,7 +35,8 @@ fn volume(commit: CommitRule, copies: &str) -> Facts {
     };
     let voters = copies.iter().filter(|copy| copy.voter).map(|copy| copy.replica).collect();
     let electorate = Electorate::new(voters, None);
-    Facts { policy, electorate, epoch, lineage: alloc::vec![LineageRow { epoch, first: Lsn(50) }], copies }
+    let lineage = alloc::vec![LineageRow { epoch, first: Lsn(50) }];
+    Facts { policy, electorate, epoch, lineage, copies, maintained: None }
 }
 
 fn rules(facts: &Facts, deed: Deed) -> Vec<&'static str> {
@@ -46,7 +47,7 @@ fn rules(facts: &Facts, deed: Deed) -> Vec<&'static str> {
 #[test]
 fn exactly_one_rule_fires_in_every_situation_and_each_in_some() {
     let mut fired = Vec::new();
-    for bits in 0..1 << 7 {
+    for bits in 0..1 << 8 {
         let bit = |at: u32| bits >> at & 1 == 1;
         let situation = Situation {
             voter: bit(0),
@@ -56,6 +57,7 @@ fn exactly_one_rule_fires_in_every_situation_and_each_in_some() {
             enough_soon: bit(4),
             elects: bit(5),
             acts: bit(6),
+            maintained: bit(7),
         };
         let firing: Vec<Rule> = Rule::ALL.into_iter().filter(|rule| rule.fires(situation)).collect();
         assert_eq!(firing, [Rule::of(situation)], "{situation:?}");
@@ -72,6 +74,15 @@ fn a_healthy_volume_of_three_survives_the_loss_of_any_one() {
     let outlook = facts.outlook(Deed::Kill, ReplicaId(0)).unwrap();
     assert_eq!(outlook.primaries, [ReplicaId(1), ReplicaId(2)]);
     assert_eq!((outlook.likely, outlook.lost), (Some(ReplicaId(1)), AtRisk::default()));
+}
+
+#[test]
+fn a_primary_under_maintenance_is_waited_for_and_one_that_hands_over_is_not() {
+    let facts = Facts { maintained: Some(Duration::from_secs(600)), ..volume(CommitRule::Majority, "sss") };
+    assert_eq!(rules(&facts, Deed::Kill), ["under-maintenance", "quorum-stays", "quorum-stays"]);
+    assert_eq!(rules(&facts, Deed::Drain), ["handed-over", "quorum-stays", "quorum-stays"]);
+    let outlook = facts.outlook(Deed::Kill, ReplicaId(0)).unwrap();
+    assert_eq!(outlook.pause, Some(Duration::from_secs(600)));
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) fn check(input: &[u8]) {
             | Ask::Add { .. }
             | Ask::Remove { .. }
             | Ask::Move { .. }
+            | Ask::BeginMaintenance { .. }
+            | Ask::EndMaintenance { .. }
             | Ask::Stop,
         ) => assert!(line.contains("\"ask\"")),
         Err(why) => assert!(why.starts_with("not a request")),

@@ -6,6 +6,7 @@ use seawall_recovery::lineage::{below, contradict, row_before};
 use seawall_recovery::messages::Begin;
 use seawall_recovery::plan::{Plan, Trust, decide};
 use seawall_wal::configuration::Configuration;
+use seawall_wal::maintenance::Leases;
 use seawall_wal::names::{Crc, Epoch, LineageRow, Lsn, LsnRange, ReplicaId, VolumeId};
 use seawall_wal::superblock::BaseState;
 
@@ -116,7 +117,8 @@ fn check_decision(ours: &Ours<'_>, theirs: &Facts, trust: Trust) {
         }
         Plan::Refuse { .. } => unreachable!("what is refused does not begin"),
     }
-    let begin = Begin::of(plan, ours.log.end, ours.settled, &Configuration::default(), ours);
+    let begin =
+        Begin::of(plan, ours.log.end, ours.settled, &Configuration::default(), &Leases::default(), ours);
     assert_eq!(begin.lineage, below(ours.lineage, from));
     assert_eq!(begin.epoch_before, row_before(ours.lineage, from).epoch);
 }

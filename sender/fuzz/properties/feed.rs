@@ -44,6 +44,7 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             Kind::Padding,
             Kind::Attach,
             Kind::Configuration,
+            Kind::Maintenance,
         ];
         let kind = kinds[usize::from(script.byte()) % kinds.len()];
         let blocks = u32::from(script.byte() % 8);
@@ -58,7 +59,8 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
                 | Kind::Trim
                 | Kind::Attach
                 | Kind::Padding
-                | Kind::Configuration => {
+                | Kind::Configuration
+                | Kind::Maintenance => {
                     if wrong == 2 {
                         epoch(script.number())
                     } else {
@@ -69,7 +71,9 @@ fn check_receiver(script: &mut Script<'_>, from: Lsn) {
             lsn: if wrong == 3 { Lsn(script.number()) } else { next },
             kind,
             extent: match kind {
-                Kind::EpochStart | Kind::Attach | Kind::Configuration => Extent::default(),
+                Kind::EpochStart | Kind::Attach | Kind::Configuration | Kind::Maintenance => {
+                    Extent::default()
+                }
                 Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding => {
                     Extent::new(script.number(), blocks)
                 }

@@ -31,7 +31,8 @@ fn check_disk(bytes: &[u8; HEADER_BYTES]) {
         | Kind::Trim
         | Kind::EpochStart
         | Kind::Attach
-        | Kind::Configuration => {
+        | Kind::Configuration
+        | Kind::Maintenance => {
             assert_eq!(RecordHeader::from_wire(&wire), Ok(header));
         }
     }

@@ -196,7 +196,8 @@ fn overlay<'a>(log: &Log, checkpoint: Lsn, disk: &'a Disk, volume: &mut [Block<'
                 }
             }
             Kind::WriteZeroes | Kind::Trim => target.fill(Block::zeroes(true)),
-            Kind::EpochStart | Kind::Attach | Kind::Padding | Kind::Configuration => {}
+            Kind::EpochStart | Kind::Attach | Kind::Padding => {}
+            Kind::Configuration | Kind::Maintenance => {}
         }
         lsn = lsn.next();
     }

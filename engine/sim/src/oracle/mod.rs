@@ -17,6 +17,7 @@ pub(crate) mod reign;
 pub(crate) mod ring;
 pub(crate) mod sessions;
 pub(crate) mod telling;
+pub(crate) mod upkeep;
 pub(crate) mod vote;
 pub(crate) mod voters;
 
@@ -44,6 +45,7 @@ use crate::oracle::members::Members;
 use crate::oracle::reign::Reigns;
 use crate::oracle::ring::Rings;
 use crate::oracle::sessions::Sessions;
+use crate::oracle::upkeep::Upkeep;
 use crate::oracle::vote::Votes;
 use crate::pool::Pool;
 use crate::profile::Profile;
@@ -97,6 +99,8 @@ pub(crate) struct Oracle {
     rings: Rings,
     /// Who waits for how long.
     pub(crate) sessions: Sessions,
+    /// Whose work on which node is respected.
+    pub(crate) upkeep: Upkeep,
     /// Whose word counts.
     pub(crate) votes: Votes,
     found: Option<Failure>,
@@ -121,6 +125,7 @@ impl Oracle {
             lives: Lives::new(profile.nodes()),
             rings: Rings::new(profile.nodes()),
             sessions: Sessions::new(profile.nodes()),
+            upkeep: Upkeep::new(profile),
             votes: Votes::new(profile.nodes()),
             found: None,
             commit: profile.commit,
@@ -217,6 +222,7 @@ impl Oracle {
         self.history.on_crashed(node, disk);
         self.branches.on_crashed(node, disk);
         self.sessions.on_crash(node);
+        self.upkeep.on_crash(node);
         self.rings.on_crashed(node, disk);
         let whole = self.votes.on_crashed(node, disk, &self.history);
         let judged = self.lives.on_crashed(node, crash, replica(node), self.frontiers.told(node), disk);

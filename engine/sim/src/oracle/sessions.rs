@@ -161,6 +161,7 @@ mod tests {
             speaks: true,
             fed: true,
             rebuilding: false,
+            maintained: false,
             next_try: None,
             behind: AtRisk::default(),
             counts: state == "in-sync",
@@ -177,7 +178,8 @@ mod tests {
 
     fn primary(peer: PeerStatus) -> Status {
         let addresses = Directory::new(2).on_start(0);
-        let setup = birth::setup(&Profile::calm(), &addresses, 0, [0; 16], 0, None);
+        let setup =
+            birth::setup(&Profile::calm(), &addresses, 0, [0; 16], 0, core::time::Duration::ZERO, None);
         let newborn = Replica::new(Instant::default(), setup).status();
         Status { role: Role::Primary, log_end: Lsn(9), durable: Lsn(9), peers: vec![peer], ..newborn }
     }

@@ -62,7 +62,10 @@ mod tests {
         let profile = Profile::draw(0);
         let mut disk = Disk::new(profile.geometry);
         let addresses = Directory::new(profile.nodes()).on_start(0);
-        let born = newborn(&setup(&profile, &addresses, 0, [0; 16], 0, None), profile.geometry);
+        let born = newborn(
+            &setup(&profile, &addresses, 0, [0; 16], 0, core::time::Duration::ZERO, None),
+            profile.geometry,
+        );
         let base = if whole { BaseState::Complete } else { BaseState::Blank };
         for (area, offset, bytes) in both_slots(&Superblock { lossy, base, ..born }) {
             disk.format(area, offset, &bytes);

@@ -154,6 +154,7 @@ impl Profile {
             wipe: None,
             replace: None,
             change: None,
+            maintain: None,
             drain: false,
             operator: false,
             writes_min: 0,
@@ -267,6 +268,7 @@ mod tests {
                 &mut bare.wipe,
                 &mut bare.replace,
                 &mut bare.change,
+                &mut bare.maintain,
             ] {
                 *kind = None;
             }

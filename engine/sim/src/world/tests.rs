@@ -6,7 +6,7 @@ mod passing;
 use std::sync::Arc;
 
 use seawall_engine::io::LinkId;
-use seawall_engine::status::{Quorum, Status, Watch};
+use seawall_engine::status::{MaintenanceStatus, Quorum, Status, Watch};
 use seawall_sender::frame::Kind;
 use seawall_sender::time::Instant;
 
@@ -34,7 +34,9 @@ fn calm(seed: u64, knobs: &str) -> World {
 /// What a node says of itself, but for the time: when it was asked, and what happens at which moment.
 fn timeless(status: Status) -> Status {
     let quorum = Quorum { missing_since: None, ..status.quorum };
-    Status { now: Instant::default(), quorum, watch: Watch::default(), ..status }
+    let untimed = |lease| MaintenanceStatus { until: Instant::default(), ..lease };
+    let maintenance = status.maintenance.into_iter().map(untimed).collect();
+    Status { now: Instant::default(), quorum, watch: Watch::default(), maintenance, ..status }
 }
 
 /// The world goes on until then. All that a node hears of another is written down.

@@ -6,6 +6,7 @@ use seawall_engine::status::{Role, Status};
 
 use super::*;
 use crate::birth::setup;
+use crate::clock::wall_at_zero;
 use crate::device::Loss;
 use crate::disk::{Disk, Fate, buffers};
 use crate::mishap::Waiting;
@@ -21,8 +22,9 @@ fn opened_from_bytes(world: &mut World, node: usize) -> Status {
         disk.format(area, 0, &here.disk.bytes(area, 0, bytes));
     }
     let now = here.clock.shows(world.now);
-    let mut replica =
-        Replica::new(now, setup(&world.profile, &addresses, node, here.machine_boot(), 0, None));
+    let wall = wall_at_zero(world.now, now);
+    let boot = here.machine_boot();
+    let mut replica = Replica::new(now, setup(&world.profile, &addresses, node, boot, 0, wall, None));
     let (mut pool, mut prng) = (Pool::default(), Prng::new(0, Stream::Loss));
     let mut inputs = VecDeque::from([Input::Tick]);
     while let Some(input) = inputs.pop_front() {
