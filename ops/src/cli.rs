@@ -15,7 +15,8 @@ use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
 use crate::{
-    adopt, branch, demo, explain, format, inspect, logs, members, outlook, pki, quantity, screen, serve, wipe,
+    adopt, branch, demo, explain, format, inspect, logs, maintenance, members, outlook, pki, quantity,
+    screen, serve, wipe,
 };
 
 /// How long an operator's command may take: leases run out, disks are slow, elections are repeated.
@@ -118,6 +119,9 @@ enum Action {
     /// What cuts and rebuilds took out of this replica's log, and was kept.
     #[command(subcommand)]
     Branch(branch::Act),
+    /// Say that somebody works on a replica, so that nothing is done about it by itself meanwhile.
+    #[command(subcommand)]
+    Maintenance(maintenance::Act),
     /// The volume's members, and acts on a stopped replica.
     #[command(subcommand)]
     Replica(ReplicaAct),
@@ -258,6 +262,7 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
         }
         Action::Branch(act) => say(&branch::run(&act)?),
         Action::Adopt(options) => say(&adopt::run(&options)?),
+        Action::Maintenance(act) => maintenance::run(&act),
         Action::Replica(ReplicaAct::Change(change)) => members::run(&change),
         Action::Replica(ReplicaAct::Wipe { config, yes_wipe }) => {
             let config = Config::load(&config)?;

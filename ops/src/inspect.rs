@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use seawall_wal::crc::crc32c;
 use seawall_wal::geometry::{Geometry, Slot};
@@ -17,7 +18,7 @@ use seawall_wal::scan::{Found, Scanned, scan};
 use seawall_wal::superblock::{BaseState, Choice, SUPER_SLOT_BYTES, SlotState, Superblock, choose};
 
 use crate::fault::{Exit, Fault};
-use crate::quantity::show_size;
+use crate::quantity::{show_duration, show_size};
 
 /// Bytes of the log that are read at a time: more than the largest record.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -110,6 +111,17 @@ fn show_superblock(superblock: &Superblock, out: &mut String) {
     for member in &s.configuration.members {
         let vote = member.suffrage.name();
         let _ = writeln!(out, "member      {} {} at {}, {vote}", member.name, member.replica, member.address);
+    }
+    for lease in &s.maintenance.held {
+        let (since, length) = (lease.began_ms / 1000, Duration::from_millis(lease.length_ms));
+        let _ = writeln!(
+            out,
+            "maintenance {} by {} from Unix time {since} for {}: {}",
+            lease.replica,
+            lease.owner,
+            show_duration(length),
+            lease.reason
+        );
     }
 }
 

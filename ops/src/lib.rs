@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod keys;
 pub mod load;
 pub mod logs;
+mod maintenance;
 mod members;
 pub mod metrics;
 pub mod nbd;

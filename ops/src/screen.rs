@@ -56,6 +56,9 @@ pub fn show(report: &Report) -> String {
     if let Some(text) = show_quorum(r) {
         let _ = writeln!(out, "  {text}");
     }
+    for lease in &r.maintenance {
+        let _ = writeln!(out, "  {}", lease.show());
+    }
     for sentence in next_failure(&r.outlook) {
         let _ = writeln!(out, "  {sentence}");
     }
