@@ -26,8 +26,12 @@ pub fn show(report: &Report) -> String {
     let primary = r.primary.as_deref().unwrap_or("none");
     let _ = writeln!(
         out,
-        "  epoch {}   promised {}   primary {primary}   start {}",
-        r.epoch, r.promised, r.boots
+        "  epoch {}   promised {}   primary {primary}   start {}   configuration {}{}",
+        r.epoch,
+        r.promised,
+        r.boots,
+        r.members.number,
+        if r.members.pending { " (pending)" } else { "" }
     );
     if let Some(fault) = &r.fault {
         let _ = writeln!(out, "  FAULTED: {fault}");
