@@ -51,7 +51,7 @@ pub(crate) struct Lane {
     home: Lsn,
     /// What it has, as far as this reign knows.
     pub(crate) holding: Holding,
-    pin: Option<Pin>,
+    pub(crate) pin: Option<Pin>,
     /// A read of old records for it is under way.
     pub(crate) reading: bool,
     pub(crate) base: Option<BaseLane>,
@@ -189,7 +189,12 @@ impl Core {
         violation
     }
 
-    fn news(&mut self, replica: ReplicaId, session: SessionId, news: News) -> Result<(), Violation> {
+    pub(crate) fn news(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        news: News,
+    ) -> Result<(), Violation> {
         match self.lane_event(replica, Event::Session { session, news }) {
             None => Ok(()),
             Some(Violation::StaleSession { .. }) => {
@@ -327,46 +332,6 @@ impl Core {
         if let Some(link) = self.lanes.get(&replica).and_then(|lane| lane.link) {
             self.send(link, kind, epoch, session, meta, payload);
         }
-    }
-
-    fn pin_lane(&mut self, replica: ReplicaId, from: Lsn) {
-        if self.setup.baited(Bait::FeedUnpinned) {
-            return;
-        }
-        let pin = self.log.pin(from);
-        let before = self.lane_mut(replica).pin.replace(pin);
-        self.unpin(before);
-    }
-
-    /// Lanes need the log only from what they are sent next.
-    pub(crate) fn refresh_pins(&mut self) {
-        let moved: Vec<(ReplicaId, Lsn)> = self
-            .lanes
-            .iter()
-            .filter_map(|(replica, lane)| {
-                Some((*replica, lane.sender.next()?)).filter(|_| lane.pin.is_some())
-            })
-            .collect();
-        for (replica, next) in moved {
-            self.pin_lane(replica, next);
-        }
-    }
-
-    /// The log can't wait for the peer that is furthest behind.
-    pub(crate) fn drop_laggard(&mut self) {
-        let laggard = self
-            .lanes
-            .iter()
-            .filter_map(|(replica, lane)| {
-                Some((lane.pin.as_ref()?.from(), *replica, lane.session.session()?))
-            })
-            .min_by_key(|(from, _, _)| *from);
-        let Some((pinned, replica, session)) = laggard else { return };
-        if pinned >= self.mover.home || self.log.pinned() != Some(pinned) {
-            return;
-        }
-        self.notice(Notice::RetentionExceeded { replica, pinned });
-        let _ = self.news(replica, session, News::RetentionSpent);
     }
 
     pub(crate) fn lane_connected(&mut self, link: LinkId, replica: ReplicaId) {

@@ -51,6 +51,7 @@ pub mod notice;
 mod opening;
 mod order;
 pub mod outlook;
+mod pinning;
 #[cfg(feature = "bait")]
 mod planted;
 mod primary;
