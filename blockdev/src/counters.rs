@@ -46,6 +46,8 @@ counters! {
     append_records "log_records" Counter "Records appended to the log";
     /// Appends that were durable by themselves.
     durable_appends "log_durable_appends" Counter "Appends to the log that were durable when they were done";
+    /// Writes to devices that were durable by themselves: appends, superblocks.
+    durable_writes "device_durable_writes" Counter "Writes to a device that were durable when they were done";
     /// Flushes of devices.
     flushes "device_flushes" Counter "Flushes of a device, besides durable writes";
     /// Bytes written to devices.

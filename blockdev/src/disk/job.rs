@@ -304,6 +304,7 @@ impl Jobs {
 
     fn write(&mut self, job: u32, area: Area, offset: u64, from: Pieces, durable: bool, gear: &mut Gear) {
         assert!(offset + from.bytes() as u64 <= self.disk.area_bytes(area), "a write lies within its area");
+        add(&gear.counters.durable_writes, u64::from(durable));
         let (device, start) = self.disk.place(area);
         let file = Rc::clone(device.descriptor());
         self.push(job, Op::Write { file, offset: start + offset, from, durable }, gear);
