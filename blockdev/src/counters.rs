@@ -84,6 +84,36 @@ counters! {
     peer_bytes_received "peer_bytes_received" Counter "Bytes received from peers";
     /// Bytes sent to peers.
     peer_bytes_sent "peer_bytes_sent" Counter "Bytes sent to peers";
+    /// Writes of clients that were followed from the turn that brought them to the send that answered them.
+    probes_here "write_probes_here" Counter "Writes of clients that were followed, one at a time";
+    /// From the turn that brought its last byte until the machine was told, in nanoseconds, of those writes.
+    here_receive "write_here_receive_nanos" Counter "From the turn that brought its last byte until the machine was told, of the writes that were followed";
+    /// In the machine, until it had its place in the log, in nanoseconds, of those writes.
+    here_admit "write_here_admit_nanos" Counter "In the machine, until it had its place in the log, of the writes that were followed";
+    /// Until its append began, in nanoseconds, of those writes.
+    here_queue "write_here_queue_nanos" Counter "Until its append began, of the writes that were followed";
+    /// Until the append was done, or enough others had it, in nanoseconds, of those writes.
+    here_log "write_here_log_nanos" Counter "Until the append was done, or enough others had it, of the writes that were followed";
+    /// After that, until enough others had it, in nanoseconds, of those writes.
+    here_peers "write_here_peers_nanos" Counter "After that, until enough others had it, of the writes that were followed";
+    /// Until a send to its client was over, in nanoseconds, of those writes.
+    here_answer "write_here_answer_nanos" Counter "Until a send to its client was over, of the writes that were followed";
+    /// All of it, in nanoseconds, of those writes.
+    here_whole "write_here_whole_nanos" Counter "All of it, of the writes that were followed";
+    /// Writes of a primary that were followed from the turn that brought them to the send that acknowledged them.
+    probes_there "write_probes_there" Counter "Writes of a primary that were followed, one at a time";
+    /// From the turn that brought its last byte until the machine was told, in nanoseconds, of those writes.
+    there_receive "write_there_receive_nanos" Counter "From the turn that brought its last byte until the machine was told, of a primary's writes that were followed";
+    /// In the machine, until it had its place in the log, in nanoseconds, of those writes.
+    there_admit "write_there_admit_nanos" Counter "In the machine, until it had its place in the log, of a primary's writes that were followed";
+    /// Until its append began, in nanoseconds, of those writes.
+    there_queue "write_there_queue_nanos" Counter "Until its append began, of a primary's writes that were followed";
+    /// Until the append was done, in nanoseconds, of those writes.
+    there_log "write_there_log_nanos" Counter "Until the append was done, of a primary's writes that were followed";
+    /// Until a send to its primary was over, in nanoseconds, of those writes.
+    there_answer "write_there_answer_nanos" Counter "Until a send to its primary was over, of a primary's writes that were followed";
+    /// All of it, in nanoseconds, of those writes.
+    there_whole "write_there_whole_nanos" Counter "All of it, of a primary's writes that were followed";
     /// Notices that found the queue to the control plane full.
     notices_dropped "notices_dropped" Counter "Notices that found the queue to the control plane full";
 }

@@ -28,6 +28,7 @@ use crate::handle::{Handle, Told, Wish};
 use crate::links::{Inputs, Links};
 use crate::net::{Address, Listener};
 use crate::pool::Purpose;
+use crate::probe::Probe;
 use crate::ring::op::{Descriptor, Op};
 use crate::settings::{Settings, StartError};
 use crate::volume::Volume;
@@ -151,6 +152,9 @@ struct Loop {
     stopping: Option<Instant>,
     /// Something happened lately: do not sleep before then.
     awake_until: Instant,
+    /// When it last had waited.
+    woke: Instant,
+    probe: Probe,
     /// Last: it waits for what is in flight.
     gear: Gear,
 }
@@ -207,6 +211,8 @@ impl Loop {
             client_doors,
             stopping: None,
             awake_until: now,
+            woke: now,
+            probe: Probe::default(),
             gear,
             handle,
         };

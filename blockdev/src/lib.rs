@@ -30,6 +30,7 @@ mod link;
 mod links;
 pub mod net;
 pub mod pool;
+mod probe;
 pub mod ring;
 pub mod settings;
 mod volume;

@@ -110,6 +110,11 @@ impl Links {
         self.names.get(&(volume, name)).copied()
     }
 
+    /// The name of the link in a slot.
+    pub(crate) fn name_of(&self, slot: u32) -> Option<LinkId> {
+        self.slots.get(slot as usize)?.as_ref().map(|link| link.name)
+    }
+
     /// A peer's name was looked up.
     pub(crate) fn on_resolved(
         &mut self,

@@ -42,6 +42,7 @@ impl Loop {
             let patience = self.patience(before_wait);
             self.gear.ring.turn(patience)?;
             let woke = clock::now();
+            self.woke = woke;
             let mut any = false;
             self.clients.look_around(woke, &mut self.gear);
             while let Some(completion) = self.gear.ring.take() {
@@ -99,7 +100,7 @@ impl Loop {
     }
 
     fn on_completion(&mut self, completion: Completion<Token>, now: Instant) {
-        let Loop { gear, links, clients, inputs, .. } = self;
+        let Loop { gear, links, clients, inputs, probe, .. } = self;
         match completion.token {
             Token::Wake => {
                 gear.ring.push(Token::Wake, Op::Await { event: Rc::clone(&self.bell) });
@@ -111,9 +112,15 @@ impl Loop {
             }
             Token::LinkConnect { link } => links.on_connected(link, completion, gear, inputs),
             Token::LinkReceive { link } => links.on_received(link, completion, gear, inputs),
-            Token::LinkSend { link } => links.on_sent(link, completion, gear, inputs),
+            Token::LinkSend { link } => {
+                probe.on_link_sent(links.name_of(link), now, &gear.counters);
+                links.on_sent(link, completion, gear, inputs);
+            }
             Token::ClientReceive { client } => clients.on_received(client, completion, now, gear),
-            Token::ClientSend { client } => clients.on_sent(client, completion, now, gear),
+            Token::ClientSend { client } => {
+                probe.on_client_sent(client, now, &gear.counters);
+                clients.on_sent(client, completion, now, gear);
+            }
             Token::ClientWatch { client } => clients.on_watched(client, &completion, now, gear),
             Token::PeerAccept { listener } => {
                 let door = &mut self.peer_doors[listener as usize];
@@ -272,10 +279,14 @@ impl Loop {
 
     fn step(&mut self, index: u32, input: Input) {
         let now = clock::now();
+        self.probe.on_input(index, &input, self.woke, now);
         let volume = &mut self.volumes[index as usize];
         volume.replica.step(now, input, &mut self.outbox);
         volume.deadline = volume.replica.deadline().map(|deadline| deadline.max(now.after(TICK_MIN)));
         let mut outputs = std::mem::take(&mut self.outbox.outputs);
+        if self.probe.listens() {
+            self.probe.on_outputs(index, &outputs, clock::now());
+        }
         // All references first: a `Release` may stand before what it is about.
         for output in &outputs {
             match output {
