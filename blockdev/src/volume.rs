@@ -23,6 +23,8 @@ pub(crate) struct Volume {
     pub(crate) jobs: Jobs,
     /// When the machine wants to be called again.
     pub(crate) deadline: Option<Instant>,
+    /// It made a step since then.
+    pub(crate) stepped: bool,
     /// Names of peers, for people.
     setup: Setup,
     /// Requests given to the machine and not yet completed.
@@ -49,6 +51,7 @@ impl Volume {
             replica: Replica::new(now, setup.clone()),
             jobs: Jobs::new(index, disk),
             deadline: Some(now),
+            stepped: false,
             setup,
             in_flight: 0,
             waiting: VecDeque::new(),

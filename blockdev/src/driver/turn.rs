@@ -33,6 +33,7 @@ impl Loop {
         loop {
             let now = clock::now();
             self.settle();
+            self.ask_deadlines();
             self.links.flush(&mut self.gear);
             self.clients.flush(now, &mut self.gear);
             if self.is_over(now) {
@@ -54,6 +55,15 @@ impl Loop {
             }
             self.expire(woke);
             self.note(now, before_wait);
+        }
+    }
+
+    /// When each machine wants to be called again, once for all steps of a turn.
+    fn ask_deadlines(&mut self) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.stepped) {
+            volume.stepped = false;
+            let soonest = clock::now().after(TICK_MIN);
+            volume.deadline = volume.replica.deadline().map(|deadline| deadline.max(soonest));
         }
     }
 
@@ -282,7 +292,7 @@ impl Loop {
         self.probe.on_input(index, &input, self.woke, now);
         let volume = &mut self.volumes[index as usize];
         volume.replica.step(now, input, &mut self.outbox);
-        volume.deadline = volume.replica.deadline().map(|deadline| deadline.max(now.after(TICK_MIN)));
+        volume.stepped = true;
         let mut outputs = std::mem::take(&mut self.outbox.outputs);
         if self.probe.listens() {
             self.probe.on_outputs(index, &outputs, clock::now());
