@@ -413,6 +413,7 @@ impl Live {
         let facts = Some(decision.facts);
         let target = match decision.plan {
             Plan::Refuse { why } => return self.end(now, End::Refused { why }, facts, context, out),
+            // Invariant: a-majority-stays-whole.
             Plan::Rebuild { .. } if !guard!("rebuild-has-its-turn", context.rebuild_allowed) => {
                 return self.end(now, End::Deferred, facts, context, out);
             }
