@@ -12,7 +12,8 @@ use crate::superblock::Superblock;
 
 /// The first bytes of a label.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x02";
-const VERSION: u32 = 1;
+/// The version of its layout.
+pub const VERSION: u32 = 1;
 
 /// Bytes to read at the start of the log device.
 pub const LABEL_BYTES: u32 = 4096;

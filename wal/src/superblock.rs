@@ -23,7 +23,8 @@ use crate::table::TableMark;
 
 /// The first bytes of a superblock copy.
 pub const MAGIC: [u8; 8] = *b"SEAWALL\x01";
-const VERSION: u32 = 7;
+/// The version of its layout.
+pub const VERSION: u32 = 7;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: u32 = 64 << 10;

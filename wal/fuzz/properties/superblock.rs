@@ -12,10 +12,10 @@ pub(crate) fn check(input: &[u8]) {
     let [repairs, low, high, slots @ ..] = input else { return };
     let first = usize::from(u16::from_le_bytes([*low, *high])).min(slots.len());
     let (a, b) = slots.split_at(first);
-    let a = if repairs & 1 == 0 { a.to_vec() } else { sealed(a, superblock::MAGIC) };
-    let b = if repairs & 2 == 0 { b.to_vec() } else { sealed(b, superblock::MAGIC) };
+    let a = if repairs & 1 == 0 { a.to_vec() } else { sealed(a, superblock::MAGIC, superblock::VERSION) };
+    let b = if repairs & 2 == 0 { b.to_vec() } else { sealed(b, superblock::MAGIC, superblock::VERSION) };
     check_label(&a);
-    check_label(&sealed(&a, label::MAGIC));
+    check_label(&sealed(&a, label::MAGIC, label::VERSION));
     let (a, b) = (check_slot(&a), check_slot(&b));
     check_choice(&a, &b);
 }
@@ -76,14 +76,14 @@ fn check_choice(a: &SlotState, b: &SlotState) {
     }
 }
 
-fn sealed(bytes: &[u8], magic: [u8; 8]) -> Vec<u8> {
+fn sealed(bytes: &[u8], magic: [u8; 8], version: u32) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if bytes.len() < 32 {
         return bytes;
     }
     let length = u32::try_from(bytes.len() - 32).expect("small");
     bytes[..8].copy_from_slice(&magic);
-    bytes[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
     bytes[12..16].copy_from_slice(&length.to_le_bytes());
     bytes[16..20].fill(0);
     let crc = crc32c(&bytes).0.to_le_bytes();
