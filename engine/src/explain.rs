@@ -46,6 +46,8 @@ pub enum Condition {
     Faulted,
     /// It shuts down, or did.
     Ending,
+    /// It is no member any more.
+    Removed,
     /// None of that.
     Fit,
 }
@@ -110,7 +112,7 @@ impl Facts {
             Role::Opening => (Condition::Opening, Part::Alone),
             Role::Faulted => (Condition::Faulted, Part::Alone),
             Role::Drained => (Condition::Ending, Part::Alone),
-            Role::Removed => (Condition::Fit, Part::Alone),
+            Role::Removed => (Condition::Removed, Part::Alone),
             Role::Primary => (Condition::Fit, Part::Reigning),
             Role::Starting => (Condition::Fit, Part::Starting),
             Role::Candidate => (Condition::Fit, Part::Asking),
@@ -147,6 +149,8 @@ pub enum Rule {
     DiskFailed,
     /// It shuts down.
     ShuttingDown,
+    /// It was removed from the volume.
+    Removed,
     /// It serves, and all copies are in sync.
     AllCopies,
     /// It serves, and some copies are not in sync.
@@ -215,6 +219,7 @@ impl Rule {
             Rule::Opening => "opening",
             Rule::DiskFailed => "disk-failed",
             Rule::ShuttingDown => "shutting-down",
+            Rule::Removed => "removed",
             Rule::AllCopies => "all-copies",
             Rule::CopiesMissing => "copies-missing",
             Rule::CopiesMaintained => "copies-maintained",
@@ -264,6 +269,7 @@ impl Rule {
             Rule::Opening
             | Rule::DiskFailed
             | Rule::ShuttingDown
+            | Rule::Removed
             | Rule::CopiesMissing
             | Rule::ReignsInVain
             | Rule::StartUncommitted
@@ -294,6 +300,7 @@ impl Rule {
                 Rule::Opening,
                 Rule::DiskFailed,
                 Rule::ShuttingDown,
+                Rule::Removed,
                 Rule::AllCopies,
                 Rule::CopiesMissing,
                 Rule::CopiesMaintained,
@@ -308,6 +315,7 @@ impl Rule {
                 Rule::Opening,
                 Rule::DiskFailed,
                 Rule::ShuttingDown,
+                Rule::Removed,
                 Rule::TakesWrites,
                 Rule::TooFewCopies,
                 Rule::NoLease,
@@ -325,6 +333,7 @@ impl Rule {
                 Rule::Opening,
                 Rule::DiskFailed,
                 Rule::ShuttingDown,
+                Rule::Removed,
                 Rule::Reigns,
                 Rule::StartUncommitted,
                 Rule::NoVoter,
@@ -338,6 +347,7 @@ impl Rule {
                 Rule::Opening,
                 Rule::DiskFailed,
                 Rule::ShuttingDown,
+                Rule::Removed,
                 Rule::IsTheMeasure,
                 Rule::CopyNotWhole,
                 Rule::IsFed,
@@ -383,6 +393,7 @@ impl Rule {
             Rule::Opening => condition == Condition::Opening,
             Rule::DiskFailed => condition == Condition::Faulted,
             Rule::ShuttingDown => condition == Condition::Ending,
+            Rule::Removed => condition == Condition::Removed,
             Rule::AllCopies => reigning && quorum && leased && full,
             Rule::CopiesMissing => reigning && quorum && leased && !full && !excused,
             Rule::CopiesMaintained => reigning && quorum && leased && !full && excused,
@@ -429,7 +440,8 @@ mod tests {
     use super::*;
 
     fn every_combination() -> Vec<Facts> {
-        let conditions = [Condition::Opening, Condition::Faulted, Condition::Ending, Condition::Fit];
+        let ends = [Condition::Faulted, Condition::Ending, Condition::Removed];
+        let conditions = [Condition::Opening, Condition::Fit].into_iter().chain(ends);
         let parts = [
             Part::Reigning,
             Part::Starting,

@@ -141,6 +141,12 @@ impl Scene<'_> {
             Rule::Opening => "it reads its disk".to_owned(),
             Rule::DiskFailed => format!("its disk failed: {}", fault.as_deref().unwrap_or("no reason given")),
             Rule::ShuttingDown => "it was asked to end".to_owned(),
+            Rule::Removed => {
+                let number = self.status.configuration.number;
+                format!(
+                    "it was removed from the volume, and serves and votes on nothing (it knows configuration {number})"
+                )
+            }
             Rule::AllCopies => "it reigns, holds its lease, and all other copies are in sync".to_owned(),
             Rule::CopiesMissing => format!("it serves; not in sync: {missing}"),
             Rule::ReignsInVain => {
@@ -237,6 +243,7 @@ impl Scene<'_> {
             Rule::LeaseNotRunOut => say("the lease runs out", watch.grant.map(|(_, until)| until)),
             Rule::Opening => say("it takes part once its disk is read", None),
             Rule::ShuttingDown => say("the process ends when everything is home", None),
+            Rule::Removed => Next(None),
             Rule::OthersMustAsk => say("another replica that misses the primary asks for promises", None),
             Rule::Reigns | Rule::TakesWrites | Rule::AllCopies | Rule::Follows | Rule::IsFed => Next(None),
             Rule::HandsOn | Rule::ByHandover | Rule::MayAsk | Rule::IsTheMeasure => Next(None),
@@ -257,6 +264,11 @@ impl Scene<'_> {
             }
             Rule::CopiesMissing | Rule::TooFewCopies | Rule::ReignsInVain | Rule::StartUncommitted => {
                 "start the missing replicas, or see to the network between them and this one; each is explained below"
+                    .to_owned()
+            }
+            Rule::Removed => {
+                "stop it, and keep its disk or wipe it; to have this node hold a copy again, let it join under a new \
+                 identity: seawall format --join, seawall replica add"
                     .to_owned()
             }
             Rule::NoLease => "see to the network between the voters; if it does not work any more, promote another one: seawall promote --take-over".to_owned(),

@@ -144,6 +144,8 @@ fn members_join_leave_and_move_under_load_and_no_client_sees_it() {
     let said = replica(&cluster, &["remove", "b"]).unwrap_or_else(|said| panic!("{said}"));
     assert!(said.contains("b has left"), "{said}");
     cluster.wait(B, "to know that it was removed", |report| report.role == "removed");
+    let said = text(&cluster.run(B, &["explain"]));
+    assert_eq!(said.matches("NO (rule removed)").count(), 4, "{said}");
     load.await_writes(200);
 
     let mut e = Newcomer::start(&cluster, "e", "r-e1");
