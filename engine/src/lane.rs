@@ -243,7 +243,7 @@ impl Core {
                 });
                 let lane = self.lane_mut(replica);
                 lane.rule = decision.rule.name();
-                if plan.base_from().is_some() {
+                if plan.base_from().is_some() && lane.holding != Holding::Forgotten {
                     lane.holding = Holding::Part;
                 }
                 lane.began_at = from;
