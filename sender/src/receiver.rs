@@ -116,6 +116,11 @@ impl Receiver {
         {
             return Err(Violation::EpochStartMisplaced { lsn, last, found });
         }
+        // Invariant: eras-are-forced. With the configuration that makes it decide, and only so.
+        let forced = begins && !record.body.is_empty();
+        if forced != (found.era() > last.era()) {
+            return Err(Violation::EpochStartMisplaced { lsn, last, found });
+        }
         Ok(())
     }
 }
@@ -136,7 +141,10 @@ pub fn check_shape(record: &RecordHeader, volume_blocks: u64) -> Result<(), Viol
         kind @ Kind::Padding if !guard!("padding-never-travels", kind != Kind::Padding) => {
             return Err(Violation::KindNotSent { lsn, kind });
         }
-        Kind::Configuration if !are_words(&record.body) => {
+        Kind::Configuration | Kind::EpochStart
+            if !are_words(&record.body)
+                && (record.kind == Kind::Configuration || !record.body.is_empty()) =>
+        {
             return Err(Violation::BodyShape { lsn, expected: 0, found: record.body.len() });
         }
         Kind::Maintenance if Lease::of(&record.body).is_none() => {

@@ -10,7 +10,7 @@ use crate::record::{Kind, RecordHeader};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     start: u64,
-    /// Of a configuration, how many words it has: it names no block.
+    /// Of a configuration and of an epoch's start, how many words it has: it names no block.
     blocks: u32,
     /// Offset of its header in the log area, in units.
     pub(crate) offset_units: u32,
@@ -26,13 +26,10 @@ const _: () = assert!(size_of::<Row>() <= 48);
 impl Row {
     pub(crate) fn extent(&self) -> Extent {
         match self.kind {
-            Kind::Configuration | Kind::Maintenance => Extent::default(),
-            Kind::Write
-            | Kind::WriteZeroes
-            | Kind::Trim
-            | Kind::EpochStart
-            | Kind::Padding
-            | Kind::Attach => Extent::new(self.start, self.blocks),
+            Kind::Configuration | Kind::Maintenance | Kind::EpochStart => Extent::default(),
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach => {
+                Extent::new(self.start, self.blocks)
+            }
         }
     }
 
@@ -43,8 +40,8 @@ impl Row {
     /// How many checksums or words its header holds.
     fn words(&self) -> u32 {
         match self.kind {
-            Kind::Write | Kind::Configuration | Kind::Maintenance => self.blocks,
-            Kind::WriteZeroes | Kind::Trim | Kind::EpochStart | Kind::Padding | Kind::Attach => 0,
+            Kind::Write | Kind::Configuration | Kind::Maintenance | Kind::EpochStart => self.blocks,
+            Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach => 0,
         }
     }
 }

@@ -10,6 +10,7 @@ extern crate std;
 pub mod branch;
 pub mod configuration;
 pub mod crc;
+pub mod epoch;
 pub mod geometry;
 pub mod guard;
 mod index;

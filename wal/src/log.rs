@@ -266,11 +266,11 @@ impl Log {
         row.map_or(&[], |row| self.index.bodies(row))
     }
 
-    /// The words of the record of that kind at `lsn`; `None` if there is none.
+    /// The words of the record of that kind at `lsn`; `None` if there is none, or it has none.
     #[must_use]
     pub fn words(&self, lsn: Lsn, kind: Kind) -> Option<&[Crc]> {
         let row = self.index.row(lsn).filter(|row| row.kind == kind && kind.has_words())?;
-        Some(self.index.bodies(row))
+        Some(self.index.bodies(row)).filter(|words| !words.is_empty())
     }
 
     /// The checksum of one block of the body of the record at `lsn`.

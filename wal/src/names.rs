@@ -6,6 +6,8 @@ use bincode::de::Decoder;
 use bincode::error::DecodeError;
 use bincode::{Decode, Encode, impl_borrow_decode};
 
+pub use crate::epoch::{Epoch, Era};
+
 /// Bytes of one block: the unit of the log's bodies, the home area and its checksum table.
 pub const BLOCK_BYTES: u32 = 4096;
 /// Bytes of one logical sector: the smallest thing that a client may address.
@@ -60,38 +62,6 @@ impl fmt::Debug for ReplicaId {
     }
 }
 
-/// The number of one reign of one primary: only grows, and two replicas can never mint the same one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-pub struct Epoch {
-    /// Counts reigns.
-    pub counter: u64,
-    /// Who reigns; breaks ties between counters.
-    pub replica: ReplicaId,
-}
-
-impl Epoch {
-    /// Before any reign: what a newly formatted replica has promised.
-    pub const ZERO: Epoch = Epoch { counter: 0, replica: ReplicaId::NONE };
-
-    /// The lowest epoch of `replica` that is higher than this one.
-    #[must_use]
-    pub fn successor(self, replica: ReplicaId) -> Epoch {
-        Epoch { counter: self.counter.checked_add(1).expect("fewer than 2^64 reigns"), replica }
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.counter, self.replica)
-    }
-}
-
-impl fmt::Debug for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// Dense position of a record in the volume's one log; as a frontier, everything below it has the property.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode)]
 pub struct Lsn(pub u64);
@@ -110,14 +80,7 @@ impl<C> Decode<C> for Lsn {
     }
 }
 
-impl<C> Decode<C> for Epoch {
-    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Epoch, DecodeError> {
-        Ok(Epoch { counter: decode_count(decoder)?, replica: ReplicaId::decode(decoder)? })
-    }
-}
-
 impl_borrow_decode!(Lsn);
-impl_borrow_decode!(Epoch);
 
 /// Which request of a client wrote a record: so that one that is asked again can be told from a new one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Encode, Decode)]

@@ -41,7 +41,7 @@ pub enum Kind {
     WriteZeroes = 2,
     /// The extent is no longer needed, and reads as zeroes.
     Trim = 3,
-    /// A reign begins.
+    /// A reign begins. One that an operator forced brings its configuration along.
     EpochStart = 4,
     /// The rest of the ring is not used. Local: not replicated, not counted, not part of the chain.
     Padding = 5,
@@ -94,13 +94,13 @@ impl Kind {
         }
     }
 
-    /// Whether its header holds words of its own where the body checksums of a write stand, and no block follows.
+    /// Whether its header may hold words of its own where the body checksums of a write stand, and no block follows.
     #[must_use]
     pub fn has_words(self) -> bool {
         match self {
-            Kind::Configuration | Kind::Maintenance => true,
+            Kind::Configuration | Kind::Maintenance | Kind::EpochStart => true,
             Kind::Write | Kind::WriteZeroes | Kind::Trim => false,
-            Kind::EpochStart | Kind::Padding | Kind::Attach => false,
+            Kind::Padding | Kind::Attach => false,
         }
     }
 }
@@ -132,7 +132,7 @@ pub struct RecordHeader {
     /// Which request wrote it; of an attach record, the attachment that it replaces and the replica that asked for
     /// it; of others, none.
     pub origin: Origin,
-    /// The checksum of each block of the body; of a configuration and of a lease, their words: then no block
+    /// The checksum of each block of the body; of a configuration, a lease and a forced start, their words: then no block
     /// follows.
     pub body: Vec<Crc>,
 }
@@ -235,13 +235,8 @@ impl RecordHeader {
     #[must_use]
     pub fn sums(&self) -> &[Crc] {
         match self.kind {
-            Kind::Configuration | Kind::Maintenance => &[],
-            Kind::Write
-            | Kind::WriteZeroes
-            | Kind::Trim
-            | Kind::EpochStart
-            | Kind::Padding
-            | Kind::Attach => &self.body,
+            Kind::Configuration | Kind::Maintenance | Kind::EpochStart => &[],
+            Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach => &self.body,
         }
     }
 
@@ -436,7 +431,10 @@ fn check_shape(kind: Kind, extent: Extent, words: &[Crc], origin: Origin) -> Res
     let good = match kind {
         Kind::Write => ends && 0 < blocks && blocks <= BODY_BLOCKS_MAX && body == blocks,
         Kind::WriteZeroes | Kind::Trim => ends && 0 < blocks && body == 0,
-        Kind::EpochStart => extent == Extent::default() && body == 0 && origin == Origin::NONE,
+        Kind::EpochStart => {
+            let words = body == 0 || are_words(words);
+            extent == Extent::default() && words && origin == Origin::NONE
+        }
         Kind::Attach => extent == Extent::default() && body == 0,
         Kind::Configuration => extent == Extent::default() && origin == Origin::NONE && are_words(words),
         Kind::Maintenance => {
