@@ -3,12 +3,12 @@
 
 use alloc::vec::Vec;
 
-use seawall_wal::names::Lsn;
+use seawall_wal::names::{LineageRow, Lsn};
 use seawall_wal::superblock::BaseState;
 
 use crate::core::Core;
 use crate::risk::AtRisk;
-use crate::status::{FeedStatus, PeerStatus, Policy, Quorum, Status, Watch};
+use crate::status::{FeedStatus, ForcedStatus, PeerStatus, Policy, Quorum, Status, Watch};
 
 impl Core {
     /// What it shows of itself.
@@ -54,12 +54,21 @@ impl Core {
             policy: Policy::of(&self.setup),
             electorate: self.electorate.clone(),
             voter: self.is_voter(self.me()),
+            stranded: self.stranded(),
+            forced: self.forced(),
             draining: self.drain.is_some(),
             quorum: self.quorum(),
             watch: self.watch(),
             alone: self.on_reign(|core| core.at_risk(core.held_elsewhere())),
             volatile: self.on_reign(|core| core.at_risk(core.settled)),
         }
+    }
+
+    /// The last promotion that was forced in our history.
+    fn forced(&self) -> Option<ForcedStatus> {
+        let rises = |(before, row): &(&LineageRow, &LineageRow)| before.epoch.era() < row.epoch.era();
+        let (before, row) = self.lineage.iter().zip(self.lineage.iter().skip(1)).rfind(rises)?;
+        Some(ForcedStatus { epoch: row.epoch, first: row.first, before: before.epoch })
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

@@ -29,9 +29,12 @@ pub(crate) struct PendingPromise {
 impl Core {
     /// A candidate asks.
     pub(crate) fn on_ask(&mut self, link: LinkId, ask: Ask) {
-        let promised = self.promised();
+        // Invariant: eras-are-forced. Whoever knows of a higher era than the candidate's promises it nothing.
+        let foreign = if self.foreign.era() > ask.epoch.era() { self.foreign } else { Epoch::ZERO };
+        let promised = self.promised().max(foreign);
+        let fit = self.fault.is_none() && self.drain.is_none() && !self.drained;
         let standing = Standing {
-            able: self.fault.is_none() && self.drain.is_none() && !self.drained,
+            able: fit && !self.begins_by_force(),
             promised: if self.setup.baited(Bait::PromiseFalls) { Epoch::ZERO } else { promised },
             // Invariant: rebuilding-never-votes.
             whole: self.base_complete() || self.setup.baited(Bait::RebuildingVotes),
@@ -40,7 +43,7 @@ impl Core {
         };
         let why = if self.is_removed() {
             Some(Denial::Removed)
-        } else if !self.may_lead(ask.epoch.replica, ask.configuration) {
+        } else if !self.may_lead(ask.epoch, ask.configuration) {
             Some(Denial::NotVoter)
         } else {
             // Whoever is asked for a promise after that was sounded, or is asked for by an operator.
@@ -103,6 +106,7 @@ impl Core {
 
     /// A higher epoch than that of our reign, our feed or our candidacy: they are over.
     pub(crate) fn heard_of(&mut self, epoch: Epoch) {
+        self.note_era(epoch);
         if let Some(primary) = self.primary.as_ref().filter(|primary| primary.epoch < epoch) {
             let ended = primary.epoch;
             self.notice(Notice::SteppedDown { epoch: ended, promised: epoch });

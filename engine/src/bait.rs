@@ -43,6 +43,12 @@ macro_rules! baits {
 }
 
 baits! {
+    EraByCounting = "era-by-counting" breaks "eras-are-forced":
+        "A candidate that is refused because of a higher era takes that era from the refusal.";
+    ForceWithoutWait = "force-without-wait" breaks "reads-need-a-lease":
+        "A promotion is forced at once, whatever leases were granted.";
+    ForceTokenUnchecked = "force-token-unchecked" breaks "forced-as-told":
+        "A promotion is forced whatever history the operator named.";
     AckBeforeDisk = "ack-before-disk" breaks "durable-before-done":
         "A replica acknowledges a record when it receives it, before its disk has it.";
     CompleteOneEarly = "complete-one-early" breaks "durable-before-done":

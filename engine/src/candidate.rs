@@ -19,6 +19,7 @@ use crate::bait::Bait;
 use crate::ballot::{Ask, Denial, Denied, Promise, is_elected};
 use crate::commit::Electorate;
 use crate::core::{Core, Told};
+use crate::era::next_epoch;
 use crate::io::{Answered, CommandId, LinkId};
 use crate::link::LinkUse;
 use crate::notice::Notice;
@@ -179,9 +180,14 @@ impl Core {
 
     fn begin_round(&mut self) {
         let me = self.me();
+        if let Some(why) = self.stranded_why() {
+            return self.candidate_ends(&why);
+        }
         let used = self.promised().max(self.scribe.content().campaigned);
+        let tail = self.log.tail_epoch();
         let until = self.now.after(self.setup.limits.candidacy_round);
         let held_back = self.leased_against(me).max(self.spared_by(me));
+        let baited = self.setup.baited(Bait::EraByCounting);
         let Some(candidate) = self.candidate.as_mut() else { return };
         if let Some(until) = held_back.filter(|_| candidate.command.is_none()) {
             // Our own promise is a voter's like any other; an operator's wish is told to the others meanwhile.
@@ -191,7 +197,7 @@ impl Core {
         candidate.refused.clear();
         candidate.leased = false;
         // A restarted process never campaigns for an epoch that it used before.
-        candidate.epoch = used.max(candidate.highest).successor(me);
+        candidate.epoch = next_epoch(me, tail, [used, candidate.highest], baited);
         candidate.rounds += 1;
         candidate.stage = Stage::Sounding { willing: alloc::vec![me], until };
         let epoch = candidate.epoch;
@@ -202,12 +208,15 @@ impl Core {
 
     /// A connection of the candidacy is open.
     pub(crate) fn candidacy_connected(&mut self, link: LinkId, replica: ReplicaId) {
-        let hello = Hello::new(&self.identity(), replica);
-        self.send(link, Kind::Hello, Epoch::ZERO, SessionId::NONE, &codec::encode(&hello), None);
+        let (hello, epoch) = (Hello::new(&self.identity(), replica), self.log.tail_epoch());
+        self.send(link, Kind::Hello, epoch, SessionId::NONE, &codec::encode(&hello), None);
     }
 
     /// A voter said who it is.
     pub(crate) fn candidacy_welcomed(&mut self, link: LinkId) {
+        if self.force_welcomed(link) {
+            return;
+        }
         let Some(candidate) = self.candidate.as_ref() else { return };
         let sounding = match &candidate.stage {
             Stage::Sounding { .. } => true,
@@ -231,11 +240,14 @@ impl Core {
 
     /// A promise, or the word that it would be given.
     pub(crate) fn on_promise(&mut self, replica: ReplicaId, promise: Promise) {
-        let Some(candidate) = self.candidate.as_mut() else { return };
-        let coherent = lineage::covers(&promise.lineage, promise.log.end, promise.tail_epoch);
-        if promise.epoch != candidate.epoch || !coherent {
+        if !lineage::covers(&promise.lineage, promise.log.end, promise.tail_epoch) {
             return;
         }
+        let Some(promise) = self.force_promised(replica, promise) else { return };
+        let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == promise.epoch)
+        else {
+            return;
+        };
         match &mut candidate.stage {
             Stage::Sounding { willing, .. } if promise.sounding => {
                 if !willing.contains(&replica) {
@@ -281,7 +293,7 @@ impl Core {
         self.change_superblock(Safety::Twice, Told::OwnPromise { epoch }, |superblock| {
             assert!(superblock.promised < epoch, "Invariant: promised-never-falls.");
             superblock.promised = epoch;
-            superblock.campaigned = epoch;
+            superblock.campaigned = superblock.campaigned.max(epoch);
         });
     }
 
@@ -383,6 +395,9 @@ impl Core {
         assert!(self.base_complete(), "only a whole copy reigns");
         // Invariant: one-primary-per-epoch.
         assert!(self.promised() == epoch && epoch.replica == self.me(), "only the promised one reigns");
+        // Invariant: eras-are-forced.
+        let counted = epoch.era() == self.era() || self.setup.baited(Bait::EraByCounting);
+        assert!(counted, "nobody gets into another era by counting");
         let first = self.log.end();
         self.primary = Some(Primary::new(epoch, first, self.has_leases()));
         let header = self.next_header(RecordKind::EpochStart, Extent::default(), Vec::new(), Origin::NONE);
@@ -401,6 +416,7 @@ impl Core {
 
     /// The epoch's start has committed.
     pub(crate) fn campaign_won(&mut self, epoch: Epoch) {
+        self.force_won();
         let Some(candidate) = self.candidate.take() else { return };
         if let Some(id) = candidate.command {
             self.answer(id, Ok(Answered::Promoted(alloc::format!("{epoch}"))));
@@ -409,6 +425,10 @@ impl Core {
 
     /// No promise.
     pub(crate) fn on_denied(&mut self, replica: ReplicaId, denied: Denied) {
+        if self.force_denied(replica, denied) {
+            return;
+        }
+        self.note_era(denied.promised);
         let soon = self.now.after(self.setup.limits.lease / 4);
         let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.epoch == denied.epoch)
         else {
@@ -457,8 +477,8 @@ impl Core {
 
     /// Somebody else was promised `epoch`. If nobody reigns for a while, ask for promises ourselves.
     pub(crate) fn rest(&mut self, epoch: Epoch, silences: u32) {
-        if self.fault.is_some() || self.drain.is_some() || !self.base_complete() || !self.is_voter(self.me())
-        {
+        let fit = self.fault.is_none() && self.drain.is_none() && self.base_complete();
+        if !fit || !self.is_voter(self.me()) || self.stranded().is_some() {
             return;
         }
         let limits = &self.setup.limits;
@@ -521,6 +541,7 @@ impl Core {
 
     /// A connection of the candidacy is gone.
     pub(crate) fn candidacy_lost(&mut self, link: LinkId, replica: ReplicaId) {
+        self.force_lost(link);
         let Some(candidate) = self.candidate.as_mut() else { return };
         if candidate.links.get(&replica) == Some(&link) {
             candidate.links.remove(&replica);

@@ -278,11 +278,16 @@ impl Core {
     /// Whether a primary that greets is none to follow, or this replica one to follow none; then it was told.
     pub(crate) fn turns_away(&mut self, link: LinkId, greet: &Greet) -> bool {
         let replica = greet.epoch.replica;
-        if !self.may_lead(replica, greet.configuration) && !self.setup.baited(Bait::AnyDiskWillDo) {
+        if !self.may_lead(greet.epoch, greet.configuration) && !self.setup.baited(Bait::AnyDiskWillDo) {
             self.violated(link, Violation::NotMember { replica });
             return true;
         }
         if self.is_retired(self.me()) {
+            self.refuse_session(link, greet.epoch, greet.session, Declined::ShuttingDown);
+            return true;
+        }
+        if self.begins_by_force() {
+            // Its fate is decided by a disk, within moments.
             self.refuse_session(link, greet.epoch, greet.session, Declined::ShuttingDown);
             return true;
         }

@@ -10,7 +10,7 @@ use seawall_sender::time::Instant;
 use seawall_sender::violation::Violation;
 use seawall_wal::geometry::Geometry;
 use seawall_wal::log::{Log, Pin};
-use seawall_wal::names::{Crc, Epoch, Extent, LineageRow, Lsn, ReplicaId};
+use seawall_wal::names::{Crc, Epoch, Era, Extent, LineageRow, Lsn, ReplicaId};
 use seawall_wal::overlay::Overlay;
 use seawall_wal::record::{Kind as RecordKind, RecordHeader};
 use seawall_wal::superblock::BaseState;
@@ -27,6 +27,7 @@ use crate::commit::Electorate;
 use crate::dice::Dice;
 use crate::digest::Digests;
 use crate::follower::{Feed, FeedName};
+use crate::force::Forcing;
 use crate::forward::{Forwarder, Owner};
 use crate::handover::Ceding;
 use crate::io::{Answer, Area, Buf, CommandId, DiskError, DiskOp, LinkId, OpId, Outbox, Output, RequestId};
@@ -54,6 +55,10 @@ pub(crate) enum Told {
     Promise { link: LinkId, epoch: Epoch },
     /// Our own promise to ourselves.
     OwnPromise { epoch: Epoch },
+    /// An epoch that is to be forced will never be used again.
+    Reserved { epoch: Epoch },
+    /// A forced epoch, whose start is durable here, is promised.
+    Forced { epoch: Epoch },
     /// The epoch of a primary's greeting.
     Greeted { feed: FeedName },
     /// The log was cut or begun anew.
@@ -174,6 +179,10 @@ pub(crate) struct Core {
     pub(crate) primary: Option<Primary>,
     pub(crate) candidate: Option<Candidate>,
     pub(crate) feed: Option<Feed>,
+    /// A promotion that an operator forces here.
+    pub(crate) forcing: Option<Forcing>,
+    /// The highest epoch heard of from others whose era is above that of our own log.
+    pub(crate) foreign: Epoch,
     pub(crate) promising: Option<PendingPromise>,
     /// The lease that this voter granted last.
     pub(crate) grant: Option<Grant>,
@@ -243,7 +252,7 @@ impl Core {
         let membership = Membership::found(known, &log, checkpoint);
         let wall = Wall { now, at_zero: setup.wall };
         let maintenance = Maintenance::found(superblock.maintenance.clone(), &log, checkpoint, wall);
-        let forwarder = Forwarder::new(superblock.boots);
+        let forwarder = Forwarder::new(superblock.boots, log.tail_epoch().era());
         let unit = superblock.geometry.unit_bytes;
         let appender = Appender::new(setup.volume, unit);
         let mut core = Core {
@@ -277,6 +286,8 @@ impl Core {
             primary: None,
             candidate: None,
             feed: None,
+            forcing: None,
+            foreign: Epoch::ZERO,
             promising: None,
             grant: None,
             withheld: Instant::default(),
@@ -339,6 +350,11 @@ impl Core {
 
     pub(crate) fn promised(&self) -> Epoch {
         self.scribe.content().promised
+    }
+
+    /// The era of our own log.
+    pub(crate) fn era(&self) -> Era {
+        self.log.tail_epoch().era()
     }
 
     pub(crate) fn checkpoint(&self) -> Lsn {
@@ -433,9 +449,12 @@ impl Core {
         if header.kind == RecordKind::Attach {
             self.attachments.on_appended(header.lsn);
         }
-        if header.kind == RecordKind::Configuration {
+        if let RecordKind::Configuration | RecordKind::EpochStart = header.kind
+            && !header.body.is_empty()
+        {
             // In force from here on.
-            self.membership.on_appended(header.lsn, &header.body);
+            let forced = header.kind == RecordKind::EpochStart;
+            self.membership.on_appended(header.lsn, &header.body, forced);
             self.on_members();
         }
         if header.kind == RecordKind::Maintenance {
@@ -496,6 +515,7 @@ impl Core {
             self.release(buf);
         }
         self.candidate_ends("the disk failed");
+        self.force_ends("the disk failed");
         self.ceding_lost();
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {

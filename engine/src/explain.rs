@@ -98,6 +98,8 @@ pub struct Facts {
     pub excused: bool,
     /// Whether somebody works on the primary, so that nobody takes its place by itself.
     pub spared: bool,
+    /// Whether a promotion was forced without its copy.
+    pub stranded: bool,
 }
 
 impl Facts {
@@ -136,6 +138,7 @@ impl Facts {
             bound: status.watch.grant.is_some_and(bound),
             excused: status.peers.iter().all(|peer| peer.counts || peer.maintained),
             spared: status.watch.spared,
+            stranded: status.stranded.is_some(),
         }
     }
 }
@@ -189,6 +192,8 @@ pub enum Rule {
     OthersMustAsk,
     /// It has no primary, and only an operator can name one.
     OperatorMustAsk,
+    /// It has no primary, and waits for a forced one: its copy is on the losing branch.
+    LosingBranch,
     /// It is the primary.
     Reigns,
     /// It has no vote.
@@ -239,6 +244,7 @@ impl Rule {
             Rule::MissesPrimary => "misses-primary",
             Rule::OthersMustAsk => "others-must-ask",
             Rule::OperatorMustAsk => "operator-must-ask",
+            Rule::LosingBranch => "losing-branch",
             Rule::Reigns => "reigns",
             Rule::NoVoter => "no-voter",
             Rule::CopyNotWhole => "copy-not-whole",
@@ -284,6 +290,7 @@ impl Rule {
             | Rule::MissesPrimary
             | Rule::OthersMustAsk
             | Rule::OperatorMustAsk
+            | Rule::LosingBranch
             | Rule::NoVoter
             | Rule::CopyNotWhole
             | Rule::LeaseNotRunOut
@@ -328,6 +335,7 @@ impl Rule {
                 Rule::MissesPrimary,
                 Rule::OthersMustAsk,
                 Rule::OperatorMustAsk,
+                Rule::LosingBranch,
             ],
             Question::Promotable => &[
                 Rule::Opening,
@@ -340,6 +348,7 @@ impl Rule {
                 Rule::CopyNotWhole,
                 Rule::ByHandover,
                 Rule::AsksForPromises,
+                Rule::LosingBranch,
                 Rule::LeaseNotRunOut,
                 Rule::MayAsk,
             ],
@@ -381,6 +390,7 @@ impl Rule {
             bound,
             excused,
             spared,
+            stranded,
         } = facts;
         let fit = condition == Condition::Fit;
         let reigning = fit && part == Part::Reigning;
@@ -413,9 +423,11 @@ impl Rule {
             Rule::WaitsToAsk => fit && part == Part::Resting,
             Rule::HandsOn => follows,
             Rule::Joins => fit && part == Part::Joining && (question == Question::Writable || whole),
-            Rule::MissesPrimary => leaderless && !spared && acts && able,
-            Rule::OthersMustAsk => leaderless && !spared && acts && !able,
-            Rule::OperatorMustAsk => leaderless && !spared && !acts,
+            Rule::LosingBranch if question == Question::Promotable => waits && stranded,
+            Rule::LosingBranch => leaderless && !spared && stranded,
+            Rule::MissesPrimary => leaderless && !spared && !stranded && acts && able,
+            Rule::OthersMustAsk => leaderless && !spared && !stranded && acts && !able,
+            Rule::OperatorMustAsk => leaderless && !spared && !stranded && !acts,
             Rule::Reigns => reigning,
             Rule::NoVoter => fit && !voter && !matches!(part, Part::Reigning | Part::Starting),
             Rule::CopyNotWhole => {
@@ -423,8 +435,8 @@ impl Rule {
                 others && (question == Question::InSync || voter)
             }
             Rule::ByHandover => subject && follows,
-            Rule::LeaseNotRunOut => waits && bound,
-            Rule::MayAsk => waits && !bound,
+            Rule::LeaseNotRunOut => waits && !stranded && bound,
+            Rule::MayAsk => waits && !stranded && !bound,
             Rule::IsTheMeasure => fit && matches!(part, Part::Reigning | Part::Starting),
             Rule::IsFed => follows && whole,
             Rule::PrimarySilent => fit && whole && part == Part::Fed && !heard,
@@ -454,7 +466,7 @@ mod tests {
         let mut all = Vec::new();
         for condition in conditions {
             for part in parts {
-                for bits in 0..1 << 10 {
+                for bits in 0..1 << 11 {
                     let bit = |at: u32| bits >> at & 1 == 1;
                     all.push(Facts {
                         condition,
@@ -469,6 +481,7 @@ mod tests {
                         bound: bit(7),
                         excused: bit(8),
                         spared: bit(9),
+                        stranded: bit(10),
                     });
                 }
             }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use seawall_sender::codec;
 use seawall_sender::frame::Kind;
 use seawall_sender::time::Instant;
-use seawall_wal::names::{Crc, Epoch, Extent, Lsn, Origin, ReplicaId};
+use seawall_wal::names::{Crc, Epoch, Era, Extent, Lsn, Origin, ReplicaId};
 
 use crate::bait::Bait;
 use crate::core::{Core, Purpose};
@@ -105,7 +105,7 @@ pub(crate) fn writes(request: &Request) -> bool {
 
 /// Which attachment this replica's clients write under.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Attached {
+pub(crate) enum Attached {
     No,
     /// Asked for by that request. Nobody else attached since `expected`, as far as we know.
     Asking {
@@ -129,7 +129,9 @@ pub(crate) struct Forwarder {
     pub(crate) waiting: BTreeSet<u64>,
     /// Writes whose buffer is with the disk before they can be given on.
     with_disk: BTreeSet<u64>,
-    attached: Attached,
+    pub(crate) attached: Attached,
+    /// The era that all this is of, and the number of the first thing that was kept in it.
+    pub(crate) era: (Era, u64),
     pub(crate) line: Option<Line>,
     pub(crate) lines: u32,
     pub(crate) rests_until: Instant,
@@ -138,14 +140,15 @@ pub(crate) struct Forwarder {
 }
 
 impl Forwarder {
-    /// One with nothing to do, in the life of that number.
-    pub(crate) fn new(boots: u32) -> Forwarder {
+    /// One with nothing to do, in the life of that number, with a log of that era.
+    pub(crate) fn new(boots: u32, era: Era) -> Forwarder {
         Forwarder {
             next: u64::from(boots) * NUMBERS_PER_LIFE,
             kept: BTreeMap::new(),
             waiting: BTreeSet::new(),
             with_disk: BTreeSet::new(),
             attached: Attached::No,
+            era: (era, 0),
             line: None,
             lines: 0,
             rests_until: Instant::default(),
@@ -183,7 +186,7 @@ impl Core {
         } else if self.drain.is_some() || self.drained {
             Some(Refusal::ShuttingDown)
         } else {
-            None
+            Some(Refusal::Superseded).filter(|_| writes(&request) && knows.at < self.forwarder.era.1)
         };
         if let Some(refusal) = refusal {
             return self.refuse(id, &request, refusal);
@@ -216,6 +219,7 @@ impl Core {
         if self.fault.is_some() || self.drained || !self.takes_part {
             return;
         }
+        self.look_at_era();
         self.look_at_attachment();
         if let Some(primary) = &self.primary {
             let serving = primary.serving;
@@ -228,7 +232,8 @@ impl Core {
             return;
         }
         let target = self.feed.as_ref().map(|feed| (feed.epoch.replica, feed.epoch));
-        let Some(target) = target else { return };
+        // What we know of attachments is of our log's era.
+        let Some(target) = target.filter(|(_, epoch)| epoch.era() <= self.era()) else { return };
         if self.forwarder.line.is_some_and(|line| (line.to, line.epoch) != target) {
             self.drop_line();
         }

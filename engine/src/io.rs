@@ -20,6 +20,7 @@ use seawall_wal::scan::Scanned;
 
 use crate::branch::Branch;
 use crate::change::Change;
+use crate::foretold::{Foretold, Wish};
 use crate::maintenance::Maintain;
 use crate::notice::Notice;
 
@@ -264,6 +265,8 @@ pub enum Command {
         /// answers and does not work.
         take_over: bool,
     },
+    /// Become primary without a majority, by an operator's word: only ask what that would mean, or do it.
+    Force(Wish),
     /// Hand over to that replica, or to any that is in sync.
     HandOver {
         /// To whom.
@@ -287,6 +290,8 @@ pub type Answer = Result<Answered, String>;
 pub enum Answered {
     /// Primary in this epoch (shown form).
     Promoted(String),
+    /// What a forced promotion would mean.
+    Foretold(Box<Foretold>),
     /// The lease was handed back; that replica asks for promises now.
     HandedOver(ReplicaId),
     /// The configuration of that number is settled.

@@ -221,7 +221,8 @@ impl Core {
             }
             Effect::SendHello { .. } => {
                 let hello = codec::encode(&Hello::new(&self.identity(), replica));
-                self.send_lane(replica, Kind::Hello, Epoch::ZERO, SessionId::NONE, &hello, None);
+                let epoch = self.log.tail_epoch();
+                self.send_lane(replica, Kind::Hello, epoch, SessionId::NONE, &hello, None);
             }
             Effect::SendGreet { session } => {
                 let epoch = self.epoch();
@@ -549,7 +550,7 @@ impl Core {
 
     /// Time passed.
     pub(crate) fn lanes_tick(&mut self) {
-        if self.primary.is_none() {
+        if self.primary.is_none() || self.begins_by_force() {
             return;
         }
         let limits = self.setup.limits.recovery;
@@ -567,7 +568,7 @@ impl Core {
 
     /// When a session must act by itself.
     pub(crate) fn lanes_deadline(&self) -> Option<Instant> {
-        let primary = self.primary.as_ref()?;
+        let primary = self.primary.as_ref().filter(|_| !self.begins_by_force())?;
         let limits = self.setup.limits.recovery;
         let pulse = primary.pulses.last.after(self.setup.limits.pulse_interval);
         self.lanes.values().map(|lane| lane.session.deadline(&limits)).chain([pulse]).min()

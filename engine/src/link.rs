@@ -16,7 +16,6 @@ use seawall_wal::names::{Epoch, ReplicaId};
 use crate::bait::Bait;
 use crate::ballot::{Ask, Denied, Fetch, FetchEnd, Promise};
 use crate::core::Core;
-use crate::follower::POSITION_MAX;
 use crate::handover::{Keep, Release};
 use crate::io::{LinkId, Payload};
 use crate::notice::Notice;
@@ -150,7 +149,7 @@ impl Core {
         if kind != Kind::Hello && frame.header.volume != self.setup.volume {
             return Err(Violation::WrongVolume { expected: self.setup.volume, found: frame.header.volume });
         }
-        if frame.header.epoch.counter > POSITION_MAX {
+        if !frame.header.epoch.is_sound() {
             return Err(Violation::Contradictory { kind });
         }
         match used {
@@ -247,9 +246,6 @@ impl Core {
                 }
                 (true, Kind::Denied) => {
                     let denied: Denied = codec::decode(&frame.meta)?;
-                    if denied.promised.counter > POSITION_MAX {
-                        return Err(Violation::Contradictory { kind });
-                    }
                     self.on_denied(replica, denied);
                     Ok(())
                 }
@@ -347,11 +343,12 @@ impl Core {
             hello.to = us.replica;
         }
         check_proof(&us, hello.from, proven)?;
+        // What we know of the members may be of a branch that is void.
+        let above = frame.header.epoch.era() > self.era();
         let why = match check_hello(&us, frame.header.volume, &hello) {
             Ok(version)
                 if (hello.from != us.replica || whoever)
-                    && self.may_speak(hello.from)
-                    && !self.is_retired(hello.from) =>
+                    && (above || self.may_speak(hello.from) && !self.is_retired(hello.from)) =>
             {
                 self.links.insert(link, LinkUse::Inbound { peer: hello.from });
                 let welcome = codec::encode(&Welcome::new(&us, version));

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use seawall_wal::configuration::{Configuration, Member};
 use seawall_wal::log::Log;
-use seawall_wal::names::{Crc, Lsn, ReplicaId};
+use seawall_wal::names::{Crc, Epoch, Lsn, ReplicaId};
 use seawall_wal::record::Kind;
 
 use crate::commit::{Electorate, copies_needed};
@@ -19,7 +19,16 @@ pub(crate) struct Membership {
     /// The newest of the settled ones.
     settled: Configuration,
     /// Those that may yet be cut, in order.
-    later: Vec<(Lsn, Configuration)>,
+    later: Vec<Later>,
+}
+
+/// A configuration that may yet be cut.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Later {
+    at: Lsn,
+    configuration: Configuration,
+    /// It began with an era: the one before has no say.
+    forced: bool,
 }
 
 impl Membership {
@@ -28,8 +37,10 @@ impl Membership {
         let mut found = Membership::anew(known);
         let mut lsn = log.start();
         while lsn < log.end() {
-            if let Some(words) = log.words(lsn, Kind::Configuration) {
-                found.on_appended(lsn, words);
+            for kind in [Kind::Configuration, Kind::EpochStart] {
+                if let Some(words) = log.words(lsn, kind) {
+                    found.on_appended(lsn, words, kind == Kind::EpochStart);
+                }
             }
             lsn = lsn.next();
         }
@@ -43,21 +54,21 @@ impl Membership {
     }
 
     /// One joins the log. One that is known already, because the superblock or a primary named it, changes nothing.
-    pub(crate) fn on_appended(&mut self, lsn: Lsn, words: &[Crc]) {
+    pub(crate) fn on_appended(&mut self, at: Lsn, words: &[Crc], forced: bool) {
         if let Some(next) = self.newest().after(words)
             && next.number > self.newest().number
         {
-            self.later.push((lsn, next));
+            self.later.push(Later { at, configuration: next, forced });
         }
     }
 
     /// Everything below `taken` is settled. Whether that settled a configuration.
     pub(crate) fn on_settled(&mut self, taken: Lsn) -> bool {
-        let settled = self.later.iter().take_while(|(lsn, _)| *lsn < taken).count();
+        let settled = self.later.iter().take_while(|later| later.at < taken).count();
         let newest = self.later.drain(..settled).next_back();
         let any = newest.is_some();
-        if let Some((_, newest)) = newest {
-            self.settled = newest;
+        if let Some(Later { configuration, .. }) = newest {
+            self.settled = configuration;
         }
         any
     }
@@ -65,13 +76,13 @@ impl Membership {
     /// The log was cut. Whether that took a configuration back.
     pub(crate) fn on_cut(&mut self, to: Lsn) -> bool {
         let before = self.later.len();
-        self.later.retain(|(lsn, _)| *lsn < to);
+        self.later.retain(|later| later.at < to);
         self.later.len() < before
     }
 
     /// The one in force.
     pub(crate) fn newest(&self) -> &Configuration {
-        self.later.last().map_or(&self.settled, |(_, newest)| newest)
+        self.later.last().map_or(&self.settled, |later| &later.configuration)
     }
 
     /// The newest that no cut takes back.
@@ -81,19 +92,19 @@ impl Membership {
 
     /// Where the record of the newest one is, while that is not known to be settled.
     pub(crate) fn pending(&self) -> Option<Lsn> {
-        self.later.last().map(|(lsn, _)| *lsn)
+        self.later.last().map(|later| later.at)
     }
 
     /// The one before the newest, while that is not known to be settled. Anything older is: a configuration is begun
-    /// only when the one before it is settled.
+    /// only when the one before it is settled. One that was forced decides alone.
     pub(crate) fn before(&self) -> Option<&Configuration> {
-        let last = self.later.len().checked_sub(1)?;
-        Some(last.checked_sub(1).map_or(&self.settled, |at| &self.later[at].1))
+        let last = self.later.len().checked_sub(1).filter(|last| !self.later[*last].forced)?;
+        Some(last.checked_sub(1).map_or(&self.settled, |at| &self.later[at].configuration))
     }
 
     /// All that may have a say: the settled one and those after it.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Configuration> {
-        core::iter::once(&self.settled).chain(self.later.iter().map(|(_, next)| next))
+        core::iter::once(&self.settled).chain(self.later.iter().map(|later| &later.configuration))
     }
 
     /// Who decides: the voters of the newest and, while that is pending, also those of the one before.
@@ -155,10 +166,11 @@ impl Core {
     }
 
     /// Whether a candidate or primary is to be heard that names that configuration as its newest. Whoever is no voter by
-    /// any of ours, of which the later ones may yet be cut, must know a newer one.
-    pub(crate) fn may_lead(&self, replica: ReplicaId, number: u64) -> bool {
-        let votes = self.membership.all().any(|configuration| configuration.votes(replica));
-        votes || number > self.membership.newest().number
+    /// any of ours, of which the later ones may yet be cut, must know a newer one. What a higher era says of the members
+    /// counts more than what we know, whatever the numbers are.
+    pub(crate) fn may_lead(&self, epoch: Epoch, number: u64) -> bool {
+        let votes = self.membership.all().any(|configuration| configuration.votes(epoch.replica));
+        votes || number > self.membership.newest().number || epoch.era() > self.era()
     }
 
     /// Where it is said to listen; another word of it with another attempt, if there are two.

@@ -125,6 +125,30 @@ notices! {
         /// Where it begins.
         first: Lsn,
     } Info "reigning" "primary in epoch {epoch}, which begins at {first}";
+    /// An operator forces a promotion here, and all that must be so before is so.
+    Forcing {
+        /// The epoch.
+        epoch: Epoch,
+    } Warn "forcing" "an operator forces a promotion here: epoch {epoch}";
+    /// A promotion that an operator wanted to force was not, or is not served yet.
+    ForceRefused {
+        /// What was found, and what to do.
+        why: alloc::string::String,
+    } Warn "force-refused" "a promotion was not forced: {why}";
+    /// A forced reign's start joins the log, with the configuration in which it reigns.
+    Forced {
+        /// The epoch.
+        epoch: Epoch,
+        /// Where it begins.
+        first: Lsn,
+        /// The epoch of the record before.
+        before: Epoch,
+    } Warn "forced" "epoch {epoch} was forced by an operator: the history up to {first}, whose last record is of {before}, is the volume's; whatever else went on is void";
+    /// A promotion was forced without this copy.
+    Stranded {
+        /// The highest epoch of that era that was heard of.
+        epoch: Epoch,
+    } Warn "stranded" "a promotion was forced elsewhere (epoch {epoch}): this copy is on the losing branch, and waits for that reign to feed it";
     /// The epoch-start record committed.
     Serving {
         /// The epoch.

@@ -336,6 +336,7 @@ impl Core {
     /// What joined the log may yet take effect.
     pub(crate) fn abdicate(&mut self, refusal: Refusal) {
         let Some(primary) = self.primary.take() else { return };
+        self.force_ends("the reign ended before it served");
         if let Some(id) = primary.handing.and_then(|handing| handing.command()) {
             self.answer(id, Err("not handed over: the reign ended before".into()));
         }

@@ -146,7 +146,12 @@ fn open(now: Instant, setup: Setup, found: Found, next_op: u64, out: &mut Outbox
     let mut core = Core::new(now, setup, found, next_op);
     core::mem::swap(out, &mut core.out);
     let setup = core.setup.clone();
-    core.change_superblock(Safety::Twice, Told::Reopened, |superblock| note_restart(superblock, &setup));
+    let tail = core.log.tail_epoch();
+    core.change_superblock(Safety::Twice, Told::Reopened, |superblock| {
+        note_restart(superblock, &setup);
+        // A forced start is durable before the promise of it is.
+        superblock.promised = superblock.promised.max(tail);
+    });
     core.write_out();
     core::mem::swap(out, &mut core.out);
     core
@@ -175,6 +180,7 @@ fn turn_away(input: Input, why: &str, out: &mut Outbox) {
             id,
             command:
                 Command::Promote { .. }
+                | Command::Force(_)
                 | Command::HandOver { .. }
                 | Command::Change(_)
                 | Command::Maintain(_)
@@ -219,6 +225,8 @@ fn closed(setup: &Setup, role: Role, fault: Option<String>) -> Status {
         policy: Policy::of(setup),
         electorate: Electorate::new(Vec::new(), None),
         voter: setup.member(setup.replica).is_some_and(|member| member.voter),
+        stranded: None,
+        forced: None,
         draining: false,
         quorum: Quorum::default(),
         watch: Watch::default(),
@@ -240,6 +248,7 @@ impl Core {
             Input::Lost { link } => self.lose(link),
             Input::Command { id, command } => match command {
                 Command::Promote { take_over } => self.on_promote(id, take_over),
+                Command::Force(wish) => self.on_force(id, wish),
                 Command::HandOver { to } => self.on_handover_command(id, to),
                 Command::Change(change) => self.on_change(id, &change),
                 Command::Maintain(maintain) => self.on_maintain(id, maintain),
@@ -267,6 +276,7 @@ impl Core {
         self.maintenance_tick();
         self.lanes_tick();
         self.candidate_tick();
+        self.force_tick();
         self.follower_tick();
         self.handover_tick();
         self.vigil_tick();
@@ -285,7 +295,8 @@ impl Core {
         let unknown = self.unknown_since().map(|since| since.after(silence));
         let handing = self.primary.as_ref().and_then(|p| p.handing).map(|handing| handing.deadline());
         let ceding = self.ceding.map(|ceding| ceding.deadline());
-        let own = [requests, feed, candidate, unknown, handing, ceding];
+        let forcing = self.forcing.as_ref().and_then(crate::force::Forcing::deadline);
+        let own = [requests, feed, candidate, unknown, handing, ceding, forcing];
         own.into_iter()
             .chain([self.lanes_deadline(), self.vigil_deadline(), self.forward_deadline()])
             .chain([self.maintenance.next_over()])
@@ -339,6 +350,8 @@ impl Core {
                 Told::Reopened => self.take_part(),
                 Told::Promise { link, epoch } => self.on_promise_stored(link, epoch),
                 Told::OwnPromise { epoch } => self.on_own_promise_stored(epoch),
+                Told::Reserved { epoch } => self.on_force_reserved(epoch),
+                Told::Forced { epoch } => self.on_forced_stored(epoch),
                 Told::Greeted { feed } => self.on_greeted_stored(feed),
                 Told::CutForFetch { epoch } => self.on_cut_for_fetch(epoch),
                 Told::Begun { feed } => self.on_begun_stored(feed),

@@ -52,12 +52,13 @@ impl Core {
         self.weigh();
         self.follower_progressed();
         self.candidate_progressed();
+        self.force_progressed();
         self.take();
     }
 
     /// On a primary: what do the voters' frontiers commit?
     pub(crate) fn weigh(&mut self) {
-        let Some(primary) = &self.primary else { return };
+        let Some(primary) = self.primary.as_ref().filter(|_| !self.begins_by_force()) else { return };
         let first = primary.first;
         let me = self.me();
         // A voter that is not in sync counts as zero.
@@ -151,7 +152,9 @@ impl Core {
         if entry.kind == RecordKind::Attach {
             self.attachments.on_settled(self.taken);
         }
-        if entry.kind == RecordKind::Configuration && self.membership.on_settled(self.taken) {
+        if let RecordKind::Configuration | RecordKind::EpochStart = entry.kind
+            && self.membership.on_settled(self.taken)
+        {
             self.on_members();
         }
         if entry.kind == RecordKind::Maintenance {

@@ -117,6 +117,10 @@ pub struct Status {
     pub electorate: Electorate,
     /// Whether its promises and its durable frontier count.
     pub voter: bool,
+    /// The epoch of a promotion that was forced without this copy, which puts it on the losing branch.
+    pub stranded: Option<Epoch>,
+    /// The last promotion that was forced in the history of its log.
+    pub forced: Option<ForcedStatus>,
     /// Whether it is on its way to a clean end.
     pub draining: bool,
     /// Who takes writes, and what keeps them from it.
@@ -156,6 +160,17 @@ pub struct MaintenanceStatus {
     pub began_ms: u64,
     /// Until when, by the clock of the replica that says so.
     pub until: Instant,
+}
+
+/// A forced promotion in a history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ForcedStatus {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Where it begins: up to here the history was that of the copy that was forced.
+    pub first: Lsn,
+    /// The epoch of the record before.
+    pub before: Epoch,
 }
 
 /// What the volume promises, as this replica was told at birth.

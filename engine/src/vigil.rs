@@ -16,6 +16,8 @@ const DEVIATIONS: u32 = 6;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vigil {
     heard: Instant,
+    /// The last sign of life of a primary that has its voters.
+    sign: Option<Instant>,
     /// Smoothed time between two signs of life of one session, and its mean deviation.
     gap: Duration,
     deviation: Duration,
@@ -29,7 +31,7 @@ impl Vigil {
     /// From now on.
     pub(crate) fn new(now: Instant) -> Vigil {
         let (gap, deviation, spread) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-        Vigil { heard: now, gap, deviation, spread, spares: None }
+        Vigil { heard: now, sign: None, gap, deviation, spread, spares: None }
     }
 
     /// A reason to wait, but not one of a regular kind: a greeting, a promise, a hand-over.
@@ -44,7 +46,12 @@ impl Vigil {
         // The smoothing of RFC 6298, section 2.
         self.deviation = (self.deviation * 3 + off) / 4;
         self.gap = (self.gap * 7 + gap) / 8;
-        (self.heard, self.spares) = (now, None);
+        (self.heard, self.sign, self.spares) = (now, Some(now), None);
+    }
+
+    /// How long ago a primary that had its voters was heard of in this life.
+    pub(crate) fn unheard(&self, now: Instant) -> Option<Duration> {
+        self.sign.map(|sign| now.since(sign))
     }
 
     /// From when on its silence means something: not before `least`, that is before a lease that it was granted has
@@ -103,9 +110,10 @@ impl Core {
         let idle = self.primary.is_none() && self.candidate.is_none() && self.promising.is_none();
         let able = self.takes_part && self.fault.is_none() && self.drain.is_none() && !self.drained;
         // Invariant: rebuilding-never-votes.
-        let fit = self.is_voter(self.me()) && self.base_complete();
+        let fit = self.is_voter(self.me()) && self.base_complete() && self.stranded().is_none();
         // Where it is for us to answer, the primary's silence means nothing.
         let owed = self.feed.as_ref().is_none_or(crate::follower::Feed::is_owed);
+        let idle = idle && self.forcing.is_none();
         let waits = self.finds_itself_a_primary() && idle && able && fit && owed;
         waits.then(|| {
             let silent = self.silent_from();

@@ -56,11 +56,13 @@ pub enum Arena {
     Forgotten,
     /// Two copies, then more or fewer: members join, leave and move, primaries are cut off, and processes die.
     Members,
+    /// An operator forces promotions of whoever is alone, and declares dead whoever does not answer.
+    Forced,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 20] = [
+    pub const ALL: [Arena; 21] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -81,6 +83,7 @@ impl Arena {
         Arena::UnattendedCrashes,
         Arena::Forgotten,
         Arena::Members,
+        Arena::Forced,
     ];
 
     /// Its name on a command line and in tables.
@@ -107,6 +110,7 @@ impl Arena {
             Arena::UnattendedCrashes => "unattended-crashes",
             Arena::Forgotten => "forgotten",
             Arena::Members => "members",
+            Arena::Forced => "forced",
         }
     }
 
@@ -160,6 +164,7 @@ impl Arena {
             Bait::AllRebuiltAtOnce => Arena::Swarm,
             Bait::BlankConfirms | Bait::WholeUnconfirmed | Bait::PromiseOutlives => Arena::Forgotten,
             Bait::StaleConfigCounted | Bait::LearnerCounts | Bait::TwoAtOnce => Arena::Members,
+            Bait::EraByCounting | Bait::ForceWithoutWait | Bait::ForceTokenUnchecked => Arena::Forced,
         }
     }
 
@@ -268,6 +273,7 @@ impl Arena {
                 profile.geometry.volume_blocks = 64;
             }
             Arena::Members => members(profile),
+            Arena::Forced => forced(profile),
             Arena::UnattendedCrashes => {
                 unattended(profile);
                 profile.kill = often(200, 700);
@@ -293,6 +299,7 @@ fn calm(profile: &mut Profile) {
     profile.spares = 0;
     profile.change = None;
     profile.maintain = None;
+    profile.force = None;
     profile.commit = CommitRule::Majority;
     profile.ack = Ack::Durable;
     profile.geometry.volume_blocks = 1024;
@@ -366,6 +373,22 @@ fn members(profile: &mut Profile) {
     profile.down = Every { min: 10 * MILLIS, max: 500 * MILLIS };
     profile.geometry.volume_blocks = 256;
     profile.load.hot_blocks = 64;
+    profile.load.gives_up = Some(SECOND);
+    profile.writes_min = 0;
+}
+
+/// Copies are alone often, and an operator forces the promotion of one.
+fn forced(profile: &mut Profile) {
+    profile.automatic = true;
+    profile.chaos = 12 * SECOND;
+    profile.force = often(500, 4000);
+    profile.kill = often(700, 3000);
+    profile.one_way = often(700, 3000);
+    profile.outage = Every { min: 300 * MILLIS, max: 1500 * MILLIS };
+    profile.down = Every { min: 10 * MILLIS, max: 500 * MILLIS };
+    profile.geometry.volume_blocks = 256;
+    profile.load.hot_blocks = 64;
+    profile.load.reads = 40;
     profile.load.gives_up = Some(SECOND);
     profile.writes_min = 0;
 }

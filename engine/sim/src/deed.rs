@@ -11,6 +11,7 @@ use seawall_engine::io::Area;
 use crate::clock::Moment;
 use crate::device::Loss;
 use crate::disk::damage::Rot;
+use crate::forcing::Dead;
 use crate::scenario::DiskVerb;
 use crate::tally::Fault;
 use crate::word::{Span, Word, next};
@@ -85,6 +86,8 @@ impl Act {
             Act::Reset { .. }
             | Act::Promote { .. }
             | Act::Handover { .. }
+            | Act::Force { .. }
+            | Act::Foretell { .. }
             | Act::Wipe { .. }
             | Act::Replace { .. }
             | Act::Split { .. } => false,
@@ -145,6 +148,18 @@ acts! {
     /// The operator has the primary hand over to a node.
     Handover "handover" Handover {
         /// To which.
+        node: usize = "",
+    }
+    /// The operator forces a promotion.
+    Force "force" Forced {
+        /// Of which node.
+        node: usize = "",
+        /// Whom he declares dead.
+        dead: Dead = "dead " or Dead::Silent,
+    }
+    /// The operator looks what a forced promotion would mean, and names what he saw when he forces it.
+    Foretell "foretell" Foretold {
+        /// Of which node.
         node: usize = "",
     }
     /// A follower's copy is wiped, as an operator does it: its process is killed, and starts again.
@@ -349,6 +364,10 @@ mod tests {
             Act::Reset { nth: 77 },
             Act::Promote { node: 2 },
             Act::Handover { node: 1 },
+            Act::Force { node: 1, dead: Dead::Silent },
+            Act::Force { node: 0, dead: Dead::These(6) },
+            Act::Force { node: 0, dead: Dead::These(0) },
+            Act::Foretell { node: 2 },
             Act::Wipe { node: 2, down: Span(5) },
             Act::Replace { node: 1, down: Span(6) },
             Act::Split { nth: 3 },

@@ -12,6 +12,7 @@ use crate::clock::{MILLIS, Moment, NodeClock, SECOND, wall_at_zero};
 use crate::coverage::Table;
 use crate::deed::{Act, Deed};
 use crate::disk::Crash;
+use crate::forcing::STRANDED;
 use crate::mishap::{Waiting, Way};
 use crate::node::{Node, State};
 use crate::oracle::Failure;
@@ -93,6 +94,7 @@ impl World {
             Act::Pause { node, .. } | Act::Promote { node } | Act::Handover { node } => {
                 node < nodes && self.is_up(node)
             }
+            Act::Force { node, .. } | Act::Foretell { node } => node < nodes && self.is_up(node),
             Act::Cut { from, to, .. } => from < nodes && to < nodes && from != to,
             Act::Reset { .. } => self.net.open_connections() > 0,
             Act::Wipe { node, .. } => node < nodes && self.may_wipe(node),
@@ -146,6 +148,8 @@ impl World {
             }
             Act::Promote { node } => return self.promote(node, true),
             Act::Handover { node } => return self.promote(node, false),
+            Act::Force { node, dead } => return self.force(node, dead),
+            Act::Foretell { node } => return self.foretell_force(node),
             Act::Wipe { node, down } => self.wipe(node, down.0),
             Act::Replace { node, down } => self.replace(node, down.0),
             Act::Split { nth } => self.split(nth),
@@ -407,6 +411,8 @@ impl World {
         }
         here.state = State::Up;
         here.life += 1;
+        self.note_running(node);
+        let here = &mut self.nodes[node];
         here.accepted = 0;
         here.read_errors = 0;
         here.busy = (self.now, 0);
@@ -476,8 +482,14 @@ impl World {
             && self.now.since(self.reigned_last) > PATIENCE
         {
             self.reigned_last = self.now;
+            if self.operator.tried && self.chances.operator.coin() {
+                return self.force_again();
+            }
             let node = self.chances.operator.index(self.nodes.len());
             return self.promote(node, true);
+        } else if helps && self.operator.tried && self.now.since(self.reigned_last) > STRANDED {
+            self.reigned_last = self.now;
+            return self.force_again();
         }
         Ok(())
     }

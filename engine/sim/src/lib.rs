@@ -20,6 +20,7 @@ mod driver;
 pub mod effort;
 mod ending;
 mod executor;
+pub mod forcing;
 pub mod foretell;
 mod members;
 mod mishap;

@@ -13,6 +13,7 @@ use seawall_wal::names::Epoch;
 use crate::clock::{MILLIS, Moment, SECOND};
 use crate::deed::Act;
 use crate::disk::damage::Rot;
+use crate::forcing::Dead;
 use crate::oracle::Failure;
 use crate::prng::{Prng, Stream};
 use crate::profile::{Every, Profile};
@@ -72,10 +73,12 @@ enum Kind {
     Change,
     /// Somebody works on a node.
     Maintain,
+    /// Everybody but one is lost to it, and its promotion is forced.
+    Force,
 }
 
 impl Kind {
-    const ALL: [Kind; 21] = [
+    const ALL: [Kind; 22] = [
         Kind::Kill,
         Kind::Power,
         Kind::Blackout,
@@ -97,6 +100,7 @@ impl Kind {
         Kind::Move,
         Kind::Change,
         Kind::Maintain,
+        Kind::Force,
     ];
 
     /// What it counts as, if what was asked for is tried again until it has happened once.
@@ -114,7 +118,7 @@ impl Kind {
             Kind::Wipe => Some(Fault::Wiped),
             Kind::Replace => Some(Fault::NewDisk),
             Kind::Rot | Kind::Lose | Kind::Misdirect | Kind::Hang | Kind::Fill => None,
-            Kind::Flip | Kind::Swap | Kind::Move | Kind::Change | Kind::Maintain => None,
+            Kind::Flip | Kind::Swap | Kind::Move | Kind::Change | Kind::Maintain | Kind::Force => None,
         }
     }
 
@@ -141,6 +145,7 @@ impl Kind {
             Kind::Move => profile.wire.r#move,
             Kind::Change => profile.change,
             Kind::Maintain => profile.maintain,
+            Kind::Force => profile.force,
         }
     }
 }
@@ -154,6 +159,8 @@ enum Plan {
     Crown { node: usize, life: u32 },
     /// Hold back what a new primary says to that voter.
     HoldBack { node: usize, voter: usize },
+    /// Have the operator force that node's promotion.
+    Force { node: usize },
     /// See whether clients may turn to several primaries.
     Look { left: u32 },
 }
@@ -237,6 +244,7 @@ impl World {
             Kind::Flip | Kind::Swap | Kind::Move => &mut self.planner.names,
             Kind::Change => &mut self.planner.members,
             Kind::Maintain => &mut self.planner.maintenance,
+            Kind::Force => &mut self.planner.aim,
         };
         // However rare, each kind comes at least once.
         let mut after = every.draw(prng);
@@ -270,6 +278,7 @@ impl World {
                 }
                 Ok(())
             }
+            Plan::Force { node } => self.all(&[Act::Force { node, dead: Dead::Silent }], Fault::Forced),
             Plan::HoldBack { node, voter } => {
                 let long = Span(self.planner.aim.between(50 * MILLIS, 1500 * MILLIS));
                 self.all(&[Act::Cut { from: node, to: voter, long }], Fault::GreetHeldBack)
@@ -372,6 +381,7 @@ impl World {
             Kind::Replace => return self.plan_replacement(),
             Kind::Change => return self.plan_change(),
             Kind::Maintain => return self.plan_maintenance(),
+            Kind::Force => return self.plan_force(),
             Kind::Rot | Kind::Lose | Kind::Misdirect => return self.plan_damage(kind),
             Kind::Flip => {
                 let (from, to) = two(names, nodes);
@@ -487,6 +497,29 @@ impl World {
         let act =
             if prng.below(4) == 0 { Act::EndMaintenance { node } } else { Act::Maintain { node, long } };
         self.all(&[act], Fault::Maintained)
+    }
+
+    /// One node is to be alone, with the others dead or among themselves, and then the operator forces its promotion.
+    fn plan_force(&mut self) -> Result<(), Failure> {
+        let nodes = self.nodes.len();
+        let prng = &mut self.planner.aim;
+        let node = prng.index(nodes);
+        let long = Span(prng.between(SECOND, 6 * SECOND));
+        let after = prng.between(0, 2500 * MILLIS);
+        let mut acts = Vec::new();
+        for other in (0..nodes).filter(|other| *other != node) {
+            // Now and then one of them stays in touch.
+            match prng.below(8) {
+                0 => {}
+                1 | 2 => acts.push(Act::Kill { node: other, down: long }),
+                _ => {
+                    acts.push(Act::Cut { from: node, to: other, long });
+                    acts.push(Act::Cut { from: other, to: node, long });
+                }
+            }
+        }
+        self.planner.push(self.now.plus(after), Plan::Force { node });
+        self.all(&acts, Fault::Cut)
     }
 
     /// Where the chances of changes come from.

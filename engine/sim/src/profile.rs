@@ -179,6 +179,8 @@ pub(crate) struct Profile {
     pub(crate) change: Option<Every>,
     /// Somebody works on a node, and says so.
     pub(crate) maintain: Option<Every>,
+    /// Everybody but one is lost to the others, and the operator forces its promotion.
+    pub(crate) force: Option<Every>,
     /// The run ends with a clean shutdown of all, a power loss, and a restart.
     pub(crate) drain: bool,
     /// Whether an operator replaces what failed and promotes somebody if nobody serves, before the world heals too.
@@ -276,6 +278,7 @@ impl Profile {
             replace: None,
             change: None,
             maintain: None,
+            force: None,
             drain: false,
             operator: true,
             writes_min: 20,

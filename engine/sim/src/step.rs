@@ -164,6 +164,7 @@ impl World {
                 self.transcript.line(self.now, &node, || format!("  answer {}: {answer:?}", id.0));
                 self.oracle.upkeep.on_answer(id, answer.is_ok());
                 self.answers.insert(id, answer);
+                self.on_answered(id);
             }
             Output::Notice(notice) => return self.on_notice(node, &notice),
         }
@@ -179,6 +180,9 @@ impl World {
         recent.push_front((self.now, notice.clone()));
         if let Notice::Promised { epoch } | Notice::Reigning { epoch, .. } = notice {
             self.oracle.frontiers.on_promised(node, *epoch);
+        }
+        if let Notice::Forced { epoch, first, before } = notice {
+            self.on_forced(node, *epoch, *first, *before)?;
         }
         if let Notice::Reigning { epoch, first } = notice {
             self.on_reigning(node, *epoch);
@@ -301,8 +305,13 @@ impl World {
                 {
                     self.oracle.reigns.check_shows(node, epoch)?;
                 }
-                self.on_done(node, &request, done)?;
-                self.on_told(node, &request);
+                if self.is_void(node) {
+                    // Whatever this side says since a promotion was forced on the other, nobody may count on it.
+                    self.settle(&request, false);
+                } else {
+                    self.on_done(node, &request, done)?;
+                    self.on_told(node, &request);
+                }
                 let wait = self.now.since(request.since);
                 self.waits.iter_mut().for_each(|waits| waits.push(wait));
                 self.sign(node, if let Done::Read { .. } = done { Sign::Read } else { Sign::Wrote });

@@ -90,11 +90,15 @@ pub enum Fault {
     Readdressed,
     /// The operator told the primary that somebody works on a node, or is done.
     Maintained,
+    /// The operator forced a promotion.
+    Forced,
+    /// The operator looked what a forced promotion would mean.
+    Foretold,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 41] = [
+    pub const ALL: [Fault; 43] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Blackout,
@@ -136,6 +140,8 @@ impl Fault {
         Fault::Removed,
         Fault::Readdressed,
         Fault::Maintained,
+        Fault::Forced,
+        Fault::Foretold,
     ];
 
     /// Its name in reports.
@@ -183,6 +189,8 @@ impl Fault {
             Fault::Removed => "removed",
             Fault::Readdressed => "readdressed",
             Fault::Maintained => "maintained",
+            Fault::Forced => "forced",
+            Fault::Foretold => "foretold",
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::deed::Deed;
 use crate::directory::Directory;
 use crate::disk::ENOSPC;
 use crate::executor::Mend;
+use crate::forcing::Operator;
 use crate::net::{Heard, Host, Net, NetEvent};
 use crate::node::{Node, State};
 use crate::options::Options;
@@ -94,6 +95,11 @@ pub(crate) enum Event {
     Mend(Mend),
     /// The operator has a look.
     Watch,
+    /// The operator has read an answer.
+    Thinks {
+        /// To which command.
+        id: CommandId,
+    },
 }
 
 /// A connection of a client.
@@ -191,6 +197,8 @@ pub(crate) struct World {
     /// The rule by which each node opened last.
     pub(crate) opened: Vec<Option<&'static str>>,
     pub(crate) atlas: Atlas,
+    /// What an operator who forces promotions knows.
+    pub(crate) operator: Operator,
     /// The last notices of each node, for a report.
     pub(crate) recent: Vec<VecDeque<(Moment, Notice)>>,
     pub(crate) oracle: Oracle,
@@ -269,6 +277,7 @@ impl World {
             answers: BTreeMap::new(),
             opened: vec![None; profile.nodes()],
             atlas: Atlas::new(&profile),
+            operator: Operator::default(),
             recent: vec![VecDeque::new(); profile.nodes()],
             oracle: Oracle::new(&profile),
             tally: Tally::default(),
@@ -348,6 +357,7 @@ impl World {
             Event::Request { node, slot, asked, wish } => self.on_request(node, slot, asked, wish),
             Event::Mend(mend) => self.on_mend(mend),
             Event::Watch => self.on_watch(),
+            Event::Thinks { id } => self.on_thought(id),
         }
     }
 
@@ -461,11 +471,25 @@ impl World {
 
     /// The operator tells a node something. Gives the name under which it answers.
     pub(crate) fn command(&mut self, node: usize, command: Command) -> Result<CommandId, Failure> {
-        self.commands += 1;
-        let id = CommandId(self.commands);
-        self.transcript.line(self.now, &node, || format!("command {} {command:?}", id.0));
-        self.hear(node, Input::Command { id, command })?;
+        let id = self.command_name();
+        self.say_command(node, id, command)?;
         Ok(id)
+    }
+
+    /// A name for the next command.
+    pub(crate) fn command_name(&mut self) -> CommandId {
+        self.commands += 1;
+        CommandId(self.commands)
+    }
+
+    pub(crate) fn say_command(
+        &mut self,
+        node: usize,
+        id: CommandId,
+        command: Command,
+    ) -> Result<(), Failure> {
+        self.transcript.line(self.now, &node, || format!("command {} {command:?}", id.0));
+        self.hear(node, Input::Command { id, command })
     }
 }
 

@@ -117,6 +117,9 @@ baits! {
         copies_that_are_all_thrown_away_at_once_are_caught: AllRebuiltAtOnce in "recovery/not-all-at-once";
         a_lease_that_a_restart_forgets_is_caught: GrantForgotten in "correctness/lease-of-a-restarted-voter";
         a_primary_that_is_replaced_under_maintenance_is_caught: MaintenanceIgnored in "correctness/maintenance-of-the-primary";
+        an_era_that_was_counted_into_is_caught: EraByCounting in "forced/nobody-counts-into-an-era";
+        a_forced_promotion_that_waits_for_no_lease_is_caught: ForceWithoutWait in "forced/lease-runs-out-first";
+        a_forced_promotion_whose_token_is_not_true_is_caught: ForceTokenUnchecked in "forced/stale-token";
     }
     an_acknowledgement_before_the_disk_has_it_is_caught: AckBeforeDisk by ["durable-before-done"];
     a_completion_one_copy_early_is_caught: CompleteOneEarly by ["durable-before-done"];

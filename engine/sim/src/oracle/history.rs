@@ -31,6 +31,7 @@ pub(crate) struct History {
     origins_to: Lsn,
     attached: Lsn,
     forked: bool,
+    forced: bool,
     judged: Vec<Lsn>,
     /// Positions that at least two replicas committed.
     pub(crate) witnessed: u64,
@@ -51,6 +52,7 @@ impl History {
             origins_to: Lsn::ZERO,
             attached: Lsn::ZERO,
             forked: false,
+            forced: false,
             judged: vec![Lsn::ZERO; replicas],
             witnessed: 0,
         }
@@ -59,6 +61,27 @@ impl History {
     /// A suffix of what was committed may be gone, by contract.
     pub(crate) fn on_forked(&mut self) {
         self.forked = true;
+    }
+
+    /// A promotion was forced: a log that ends at `first` with a record of that digest is the history, whatever was
+    /// committed elsewhere.
+    pub(crate) fn on_forced(&mut self, node: usize, first: Lsn, chain: Crc) {
+        self.forced = true;
+        self.committed.clear();
+        let (mut lsn, mut chain) = (first, chain);
+        while let Some(header) = lsn.prev().and_then(|before| self.records.get(&(before, chain))) {
+            lsn = header.lsn;
+            self.committed.insert(lsn, (chain, node));
+            chain = header.chain;
+        }
+        self.judged.fill(Lsn::ZERO);
+        self.origins.clear();
+        (self.origins_to, self.attached) = (Lsn::ZERO, Lsn::ZERO);
+    }
+
+    /// Whether a promotion was ever forced.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced
     }
 
     /// A replica reigns, and its first record is at `first`: all that was committed is below. Unless it comes too late:
@@ -169,6 +192,17 @@ impl History {
             }
             Some(start) => *start,
         };
+        // Invariant: eras-are-forced.
+        let before = header.lsn.prev().and_then(|lsn| self.records.get(&(lsn, header.chain)));
+        let before = before.map_or(Epoch::ZERO, |before| before.epoch);
+        let forced = begins && !header.body.is_empty();
+        if (header.epoch.era() > before.era()) != forced {
+            let detail = format!(
+                "node {node} writes record {} of epoch {} behind one of {before}: an era begins when it is forced, and only so",
+                header.lsn, header.epoch
+            );
+            return Err(Failure::new("eras-are-forced", detail));
+        }
         if begins && start != (header.lsn, digest) || !begins && header.lsn <= start.0 {
             let detail = format!(
                 "node {node} writes {} record {} in epoch {}, which begins with record {}",

@@ -67,6 +67,23 @@ impl Ledger {
         self.forked = true;
     }
 
+    /// A promotion was forced by a copy that holds these blocks: they are the volume, and what completed elsewhere is
+    /// void. What has not ended may still come.
+    pub(crate) fn on_forced<'a>(
+        &mut self,
+        blocks: impl Iterator<Item = Option<&'a [u8]>>,
+        now: Turn,
+    ) -> Result<(), Failure> {
+        for (block, bytes) in (0..).zip(blocks) {
+            let stamps = stamps(block, bytes)?;
+            let seen: &[Stamp] = if has_parts(block) { &stamps } else { &stamps[..1] };
+            for (index, stamp) in (first_index(block)..).zip(seen) {
+                self.registers[index].on_forced(*stamp, now);
+            }
+        }
+        Ok(())
+    }
+
     /// A write begins; whether it writes zeroes.
     pub(crate) fn on_write_began(&mut self, stamp: Stamp, place: Place, zero: bool, now: Turn) {
         let oldest = if self.keeps { 0 } else { self.reading.first().copied().unwrap_or(now) };
@@ -143,14 +160,7 @@ impl Ledger {
     }
 
     fn on_block(&mut self, block: u64, bytes: Option<&[u8]>, began: Turn, now: Turn) -> Result<(), Failure> {
-        let mut stamps = [Stamp::ZERO; BLOCK / SECTOR];
-        if let Some(bytes) = bytes {
-            for (sector, content) in bytes.chunks_exact(SECTOR).enumerate() {
-                stamps[sector] = judge(content, block, sector).map_err(|garbage| {
-                    Failure::new("one-history", format!("a read returned what nobody wrote: {garbage:x?}"))
-                })?;
-            }
-        }
+        let stamps = stamps(block, bytes)?;
         let seen: &[Stamp] = if has_parts(block) { &stamps } else { &stamps[..1] };
         if stamps.iter().any(|stamp| *stamp != stamps[0]) && seen.len() == 1 {
             return Err(Failure::new(
@@ -191,6 +201,17 @@ impl Ledger {
             format!("block {block}{sector}: write {} {what}; known there: {}", stamp.0, values.join(", "));
         Failure::new("one-history", detail)
     }
+}
+
+/// Which write each sector of a block is of.
+fn stamps(block: u64, bytes: Option<&[u8]>) -> Result<[Stamp; BLOCK / SECTOR], Failure> {
+    let mut stamps = [Stamp::ZERO; BLOCK / SECTOR];
+    for (sector, content) in bytes.unwrap_or_default().chunks_exact(SECTOR).enumerate() {
+        stamps[sector] = judge(content, block, sector).map_err(|garbage| {
+            Failure::new("one-history", format!("a read returned what nobody wrote: {garbage:x?}"))
+        })?;
+    }
+    Ok(stamps)
 }
 
 fn first_index(block: u64) -> usize {

@@ -7,7 +7,7 @@ use seawall_engine::commit::majority;
 use seawall_engine::io::AppendPart;
 use seawall_engine::setup::CommitRule;
 use seawall_wal::configuration::{Configuration, Member, Suffrage};
-use seawall_wal::names::{Crc, Lsn};
+use seawall_wal::names::{Crc, Era, Lsn};
 use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::Superblock;
 
@@ -19,7 +19,8 @@ use crate::profile::Profile;
 /// A record of a configuration, wherever it is.
 #[derive(Clone, Debug)]
 struct Change {
-    before: Configuration,
+    /// Of one that was forced, none: it decides alone.
+    before: Option<Configuration>,
     next: Configuration,
     /// Whose disks have it: one bit per node.
     held: u8,
@@ -28,7 +29,7 @@ struct Change {
 
 impl Change {
     fn is_held(&self) -> bool {
-        [&self.before, &self.next].into_iter().all(|configuration| {
+        self.before.iter().chain([&self.next]).all(|configuration| {
             let roll = bits(configuration);
             (roll & self.held).count_ones() >= most(roll)
         })
@@ -39,12 +40,15 @@ impl Change {
 #[derive(Debug)]
 pub(crate) struct Members {
     rule: CommitRule,
-    /// What its superblocks said.
+    /// What its superblocks said, and of which era that was.
     known: Vec<Configuration>,
+    known_eras: Vec<Era>,
     /// The configurations of its log.
     logs: Vec<Vec<(Lsn, Crc)>>,
     changes: BTreeMap<(Lsn, Crc), Change>,
     born: Configuration,
+    /// Every list of voters that there was before a promotion was forced.
+    past: Vec<u8>,
     /// The newest that was committed.
     newest: Configuration,
 }
@@ -62,9 +66,11 @@ impl Members {
         Members {
             rule: profile.commit,
             known: vec![born.clone(); profile.nodes()],
+            known_eras: vec![Era::FIRST; profile.nodes()],
             logs: vec![Vec::new(); profile.nodes()],
             changes: BTreeMap::new(),
             newest: born.clone(),
+            past: vec![bits(&born)],
             born,
         }
     }
@@ -87,10 +93,12 @@ impl Members {
     /// A superblock is on a disk.
     pub(crate) fn on_superblock(&mut self, node: usize, superblock: &Superblock) {
         let configuration = &superblock.configuration;
-        if configuration.number <= self.known[node].number {
+        let era = superblock.lineage.last().map_or(Era::FIRST, |row| row.epoch.era());
+        let known = (self.known_eras[node], self.known[node].number);
+        if (era, configuration.number) <= known {
             return;
         }
-        self.known[node] = configuration.clone();
+        (self.known[node], self.known_eras[node]) = (configuration.clone(), era);
         let changes = &mut self.changes;
         self.logs[node]
             .retain(|at| changes.get(at).is_some_and(|change| change.next.number > configuration.number));
@@ -107,11 +115,13 @@ impl Members {
                 continue;
             }
             self.logs[node].retain(|(lsn, _)| *lsn < header.lsn);
-            if header.kind != Kind::Configuration {
+            let forced = header.kind == Kind::EpochStart && !header.body.is_empty();
+            if header.kind != Kind::Configuration && !forced {
                 continue;
             }
             let before = self.of(node).clone();
             let Some(next) = before.after(&header.body) else { continue };
+            let before = Some(before).filter(|_| !forced);
             let at = (header.lsn, header.digest());
             let known = Change { before, next, held: 0, judged: false };
             self.changes.entry(at).or_insert(known).held |= 1 << node;
@@ -129,23 +139,40 @@ impl Members {
     /// Who decides on a record of a primary's log: nodes as bits, one list for each configuration that has a say.
     pub(crate) fn rolls(&self, node: usize, record: Lsn) -> Vec<u8> {
         let log = &self.logs[node];
-        let below = self.changes.range(..(record, Crc(0))).rev();
-        let Some((_, change)) = below.into_iter().find(|(at, change)| change.judged || log.contains(at))
-        else {
+        let counts = |(at, change): &(&(Lsn, Crc), &Change)| change.judged || log.contains(at);
+        // One that was forced decides on all that the log holds.
+        let forced = self.changes.iter().rev().filter(counts).find(|(_, change)| change.before.is_none());
+        let to = forced.map_or(record, |((lsn, _), _)| record.max(lsn.next()));
+        let Some((_, change)) = self.changes.range(..(to, Crc(0))).rev().find(counts) else {
             return vec![bits(&self.born)];
         };
-        let rolls = vec![bits(&change.next), bits(&change.before)];
-        rolls.into_iter().take(if change.is_held() { 1 } else { 2 }).collect()
+        let before = change.before.iter().filter(|_| !change.is_held());
+        core::iter::once(&change.next).chain(before).map(bits).collect()
     }
 
     /// Every list of voters that there ever was.
     pub(crate) fn all_rolls(&self) -> Vec<u8> {
         let mut rolls: Vec<u8> = self.changes.values().map(|change| bits(&change.next)).collect();
         rolls.push(bits(&self.newest));
-        rolls.extend(self.changes.values().map(|change| bits(&change.before)));
+        rolls.extend(&self.past);
+        rolls.extend(self.changes.values().filter_map(|change| change.before.as_ref()).map(bits));
         rolls.sort_unstable();
         rolls.dedup();
         rolls
+    }
+
+    /// A promotion was forced behind `first`: what else was to be the membership is void.
+    pub(crate) fn on_forced(&mut self, history: &History, first: Lsn) {
+        self.past = self.all_rolls();
+        self.changes.retain(|(lsn, digest), _| *lsn < first && history.committed(*lsn) == Some(*digest));
+        let changes = &self.changes;
+        for log in &mut self.logs {
+            log.retain(|at| changes.contains_key(at));
+        }
+        // What the forced copy has of them is so, whoever else held it.
+        self.changes.values_mut().for_each(|change| change.judged = true);
+        let newest = self.changes.values().next_back().map(|change| &change.next);
+        self.newest = newest.unwrap_or(&self.born).clone();
     }
 
     /// What was committed meanwhile had the majorities that it needs.
@@ -169,7 +196,7 @@ impl Members {
                     self.rule,
                     change.held,
                     bits(&change.next),
-                    bits(&change.before)
+                    change.before.as_ref().map_or(0, bits)
                 );
                 return Err(Failure::new("both-majorities", detail));
             }

@@ -27,7 +27,7 @@ use seawall_engine::io::{Area, DiskOp, OpId};
 use seawall_engine::replica::Replica;
 use seawall_engine::setup::CommitRule;
 use seawall_engine::status::{Role, Status};
-use seawall_wal::names::Epoch;
+use seawall_wal::names::{Epoch, Era};
 use seawall_wal::superblock::{BaseState, SlotState, Superblock};
 
 use crate::birth::replica;
@@ -107,6 +107,8 @@ pub(crate) struct Oracle {
     commit: CommitRule,
     epoch: Option<Epoch>,
     forked: bool,
+    /// The highest that an operator forced.
+    pub(crate) era: Era,
 }
 
 impl Oracle {
@@ -131,6 +133,7 @@ impl Oracle {
             commit: profile.commit,
             epoch: None,
             forked: false,
+            era: Era::FIRST,
         }
     }
 
@@ -146,6 +149,15 @@ impl Oracle {
             self.home.on_forked();
             self.lives.on_forked();
         }
+    }
+
+    /// An operator forced a promotion: what else went on may be void. What is the volume's history is known exactly; of
+    /// what each replica says by itself, nothing falls in the highest era only.
+    pub(crate) fn on_forced(&mut self, era: Era) {
+        self.era = era;
+        self.frontiers.on_forked();
+        self.home.on_forked();
+        self.lives.on_forked();
     }
 
     /// Whether a suffix may have been lost by contract.
@@ -264,7 +276,11 @@ impl Oracle {
         self.votes.on_status(node, status)?;
         self.frontiers.on_status(node, life, status)?;
         let committed = status.committed.min(status.written);
-        self.history.on_committed(node, status.epoch, status.log_start, committed)?;
+        // A log of a lower era than the one that was forced says nothing of the volume.
+        let tail = status.lineage.last().map_or(Epoch::ZERO, |row| row.epoch);
+        if tail.era() >= self.era {
+            self.history.on_committed(node, status.epoch, status.log_start, committed)?;
+        }
         self.members.check(&self.history)
     }
 

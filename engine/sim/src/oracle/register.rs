@@ -128,6 +128,25 @@ impl Register {
         }
     }
 
+    /// A promotion was forced by a copy that shows this here: it is what is there now, whatever came after it elsewhere.
+    /// A write without an end may still come, also one that its client gave up on the side that is void.
+    pub(crate) fn on_forced(&mut self, seen: Stamp, now: Turn) {
+        let began = self.find(seen).map_or(0, |index| self.values[index].began);
+        self.values.retain(|value| value.ended_first == NEVER && value.stamp != seen);
+        for value in &mut self.values {
+            (value.fenced, value.buried) = (NEVER, NEVER);
+        }
+        self.values.push(Value {
+            stamp: seen,
+            zero: seen == Stamp::ZERO,
+            began,
+            ended_first: now,
+            began_last: now,
+            fenced: NEVER,
+            buried: NEVER,
+        });
+    }
+
     /// A write never happened: it was refused before it began.
     pub(crate) fn on_write_void(&mut self, stamp: Stamp) {
         self.values.retain(|value| value.stamp != stamp);

@@ -81,7 +81,9 @@ impl Votes {
         copy.promised = superblock.promised;
         copy.whole = whole.then(|| Box::new(superblock.clone()));
         match copy.owed.take_if(|_| whole) {
-            Some(owed) if !history.is_forked() => check_holds(node, owed, superblock, disk),
+            Some(owed) if !history.is_forked() && !history.is_forced() => {
+                check_holds(node, owed, superblock, disk)
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -155,6 +155,7 @@ impl Profile {
             replace: None,
             change: None,
             maintain: None,
+            force: None,
             drain: false,
             operator: false,
             writes_min: 0,
@@ -269,6 +270,7 @@ mod tests {
                 &mut bare.replace,
                 &mut bare.change,
                 &mut bare.maintain,
+                &mut bare.force,
             ] {
                 *kind = None;
             }

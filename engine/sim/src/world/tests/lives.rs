@@ -60,7 +60,12 @@ fn is_of(event: &Event, which: usize, lived: u32) -> bool {
         Event::Tick { node, life, .. } | Event::Disk { node, life, .. } | Event::Kept { node, life, .. } => {
             (*node, *life) == (which, lived)
         }
-        Event::Net(_) | Event::Idle { .. } | Event::Request { .. } | Event::Mend(_) | Event::Watch => false,
+        Event::Net(_)
+        | Event::Idle { .. }
+        | Event::Request { .. }
+        | Event::Mend(_)
+        | Event::Watch
+        | Event::Thinks { .. } => false,
     }
 }
 
@@ -70,7 +75,7 @@ fn of_the_life_before(event: &Event) -> Option<Event> {
         Event::Disk { node, life, op } => Some(Event::Disk { node: *node, life: life - 1, op: *op }),
         Event::Tick { node, life, tick } => Some(Event::Tick { node: *node, life: life - 1, tick: *tick }),
         Event::Kept { .. } | Event::Net(_) | Event::Idle { .. } => None,
-        Event::Request { .. } | Event::Mend(_) | Event::Watch => None,
+        Event::Request { .. } | Event::Mend(_) | Event::Watch | Event::Thinks { .. } => None,
     }
 }
 
