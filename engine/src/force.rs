@@ -30,7 +30,7 @@ use seawall_wal::configuration::{Configuration, Suffrage};
 use seawall_wal::names::{Epoch, Extent, LineageRow, Lsn, Origin, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
-use crate::ballot::{Ask, Denied, Promise};
+use crate::ballot::{Ask, Denial, Denied, Promise};
 use crate::core::{Core, Told};
 use crate::foretold::{Foretold, Wish};
 use crate::io::{Answered, CommandId, LinkId, Refusal};
@@ -147,7 +147,7 @@ impl Core {
             let link = self.forcing.as_ref().and_then(|forcing| forcing.links.get(&replica).copied());
             if let Some(link) = link {
                 if matches!(self.links.get(&link), Some(LinkUse::Candidacy { welcomed: true, .. })) {
-                    self.force_ask(link, true);
+                    self.force_ask(link, true, false);
                 }
             } else if let Some(address) = self.address_of(replica, attempt) {
                 let link = self.connect(replica, address, LinkUse::Candidacy { replica, welcomed: false });
@@ -159,12 +159,11 @@ impl Core {
         self.force_progressed();
     }
 
-    fn force_ask(&mut self, link: LinkId, sounding: bool) {
+    fn force_ask(&mut self, link: LinkId, sounding: bool, planned: bool) {
         let Some(forcing) = self.forcing.as_ref() else { return };
         let epoch = forcing.epoch;
         let configuration = self.membership.newest().number;
-        // While they are sounded, a live primary is a reason to refuse.
-        let ask = Ask { epoch, sounding, planned: !sounding, configuration };
+        let ask = Ask { epoch, sounding, planned, configuration };
         self.send(link, Kind::Ask, epoch, SessionId::NONE, &codec::encode(&ask), None);
     }
 
@@ -173,8 +172,9 @@ impl Core {
         let Some(forcing) = self.forcing.as_ref().filter(|f| f.links.values().any(|l| *l == link)) else {
             return false;
         };
+        // While they are sounded, a live primary is a reason to refuse.
         if let Stage::Sounding { .. } = forcing.stage {
-            self.force_ask(link, true);
+            self.force_ask(link, true, false);
         }
         true
     }
@@ -204,20 +204,28 @@ impl Core {
     pub(crate) fn force_denied(&mut self, replica: ReplicaId, denied: Denied) -> bool {
         let Some(forcing) = self.forcing.as_mut().filter(|f| f.epoch == denied.epoch) else { return false };
         forcing.highest = forcing.highest.max(denied.promised);
-        match forcing.stage {
-            Stage::Sounding { .. } => {
+        let link = forcing.links.get(&replica).copied();
+        match (forcing.stage, link) {
+            // An operator's wish goes before the work on a primary that is missed.
+            (Stage::Sounding { .. }, Some(link)) if denied.why == Denial::Maintained => {
+                self.force_ask(link, true, true);
+            }
+            (Stage::Sounding { .. }, _) => {
                 forcing.heard.insert(replica, Err(denied));
                 self.force_progressed();
             }
-            Stage::Fencing { .. } => {
+            (Stage::Fencing { .. }, _) => {
                 let why = format!("{replica} refuses to promise now: {}; try again", denied.why.name());
                 self.force_ends(&why);
             }
-            Stage::Resting { .. }
-            | Stage::Reserving
-            | Stage::Beginning { .. }
-            | Stage::Promising
-            | Stage::Begun { .. } => {}
+            (
+                Stage::Resting { .. }
+                | Stage::Reserving
+                | Stage::Beginning { .. }
+                | Stage::Promising
+                | Stage::Begun { .. },
+                _,
+            ) => {}
         }
         true
     }
@@ -346,7 +354,7 @@ impl Core {
         let links: Vec<LinkId> =
             sounded.iter().filter_map(|voter| forcing.links.get(voter).copied()).collect();
         for link in links {
-            self.force_ask(link, false);
+            self.force_ask(link, false, true);
         }
         self.force_progressed();
     }

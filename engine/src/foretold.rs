@@ -149,9 +149,11 @@ impl Core {
                 Denial::Rebuilding => Standing::NotWhole,
                 Denial::Leased => Standing::Leased,
                 Denial::LivePrimary => Standing::Led,
-                Denial::Promised | Denial::Unable | Denial::NotVoter | Denial::Removed => {
-                    Standing::Unable(denied.why.name())
-                }
+                Denial::Promised
+                | Denial::Unable
+                | Denial::NotVoter
+                | Denial::Removed
+                | Denial::Maintained => Standing::Unable(denied.why.name()),
             },
         }
     }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seawall_engine::change::Change;
+use seawall_engine::foretold::Wish;
 use seawall_engine::io::{Answered, Command};
 use seawall_engine::maintenance::Maintain;
+use seawall_engine::status::Status;
 use seawall_wal::names::ReplicaId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use crate::fault::{Exit, Fault};
+use crate::force::{self, Preview};
 use crate::quantity;
 use crate::report::Report;
 use crate::serve::Plane;
@@ -36,6 +39,17 @@ pub enum Ask {
     Promote,
     /// Become primary without asking the present one.
     TakeOver,
+    /// What a forced promotion of this replica would mean: the [`Preview`].
+    ForetellForce,
+    /// Become primary without a majority.
+    Force {
+        /// What would be the history, as the preview shows it.
+        token: String,
+        /// Names or identities of voters that are declared dead.
+        dead: Vec<String>,
+        /// Whether a copy that may have lost records will do.
+        lossy: bool,
+    },
     /// Hand over to a replica that is in sync.
     HandOver,
     /// The [`Digests`].
@@ -174,6 +188,21 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
                 other => Err(refused(format!("an answer to something else: {other:?}"))),
             }
         }
+        Ask::ForetellForce => {
+            match plane.node.command(Command::Force(Wish::Foretell)).await.map_err(refused)? {
+                Answered::Foretold(foretold) => Ok(json!(Preview::new(&foretold, &plane.config))),
+                other => Err(refused(format!("an answer to something else: {other:?}"))),
+            }
+        }
+        Ask::Force { token, dead, lossy } => {
+            let status =
+                plane.node.status().await.ok_or_else(|| refused("the replica is gone".to_owned()))?;
+            let wish = force::wish(&token, &dead, lossy, |name| member(&status, name)).map_err(refused)?;
+            match plane.node.command(Command::Force(wish)).await.map_err(refused)? {
+                Answered::Promoted(epoch) => Ok(json!({ "epoch": epoch })),
+                other => Err(refused(format!("an answer to something else: {other:?}"))),
+            }
+        }
         Ask::Digest => match plane.node.command(Command::Digest).await.map_err(refused)? {
             Answered::Digest { at, digests } => {
                 let name = |(replica, digest)| (plane.config.name_of(replica), format!("{digest:032x}"));
@@ -213,6 +242,12 @@ async fn answer(ask: Ask, plane: &Plane) -> Result<Value, (Exit, String)> {
     }
 }
 
+/// Who is meant by a name or an identity.
+fn member(status: &Status, named: &str) -> Option<ReplicaId> {
+    let member = status.configuration.members.iter().find(|member| member.name == named);
+    member.map(|member| member.replica).or_else(|| quantity::replica_id(named))
+}
+
 /// The change of the membership that is asked for; who is not told by identity is told by name.
 async fn change(ask: Ask, plane: &Plane) -> Result<Change, String> {
     let no_id =
@@ -224,7 +259,10 @@ async fn change(ask: Ask, plane: &Plane) -> Result<Change, String> {
         }
         Ask::Remove { replica } => (replica, None),
         Ask::Move { replica, address } => (replica, Some(address)),
-        Ask::Status | Ask::Promote | Ask::TakeOver | Ask::HandOver | Ask::Digest | Ask::Stop => {
+        Ask::Status | Ask::Promote | Ask::TakeOver | Ask::ForetellForce | Ask::Force { .. } => {
+            return Err("no change of the membership".to_owned());
+        }
+        Ask::HandOver | Ask::Digest | Ask::Stop => {
             return Err("no change of the membership".to_owned());
         }
         Ask::BeginMaintenance { .. } | Ask::EndMaintenance { .. } => {
@@ -249,9 +287,7 @@ async fn maintain(maintain: Maintain, plane: &Plane) -> Result<Value, (Exit, Str
 /// The member of that name or identity.
 async fn named(replica: &str, plane: &Plane) -> Result<ReplicaId, String> {
     let status = plane.node.status().await.ok_or("the replica is gone")?;
-    let named = status.configuration.members.iter().find(|member| member.name == replica);
-    let named = named.map(|member| member.replica).or_else(|| quantity::replica_id(replica));
-    named.ok_or_else(|| {
+    member(&status, replica).ok_or_else(|| {
         let names: Vec<&str> = status.configuration.members.iter().map(|m| m.name.as_str()).collect();
         format!("{replica} is no member; members are {}", names.join(", "))
     })

@@ -15,7 +15,7 @@ use crate::format::Birth;
 use crate::logs::{Form, Loudness};
 use crate::verify::{self, VerifyLoad};
 use crate::{
-    adopt, branch, demo, explain, format, inspect, logs, maintenance, members, outlook, pki, quantity,
+    adopt, branch, demo, explain, force, format, inspect, logs, maintenance, members, outlook, pki, quantity,
     screen, serve, wipe,
 };
 
@@ -71,6 +71,8 @@ enum Action {
         /// Do not ask the present primary, which may answer and not work: be elected in its place.
         #[arg(long)]
         take_over: bool,
+        #[command(flatten)]
+        forced: force::Options,
     },
     /// Have a running primary hand over to a replica that is in sync.
     Handover {
@@ -234,7 +236,10 @@ pub fn run(cli: Cli) -> Result<(), Fault> {
             format_devices(&config, Birth { force, rejoin, join })
         }
         Action::Status { daemon, json, watch } => status(&daemon.socket()?, json, watch),
-        Action::Promote { daemon, take_over } => {
+        Action::Promote { daemon, forced, .. } if forced.force => {
+            say(&force::run(&daemon.socket()?, &forced)?)
+        }
+        Action::Promote { daemon, take_over, .. } => {
             let ask = if take_over { Ask::TakeOver } else { Ask::Promote };
             let answer = admin::ask(&daemon.socket()?, ask, COMMAND_PATIENCE)?;
             say(&format!("primary in epoch {}\n", answer["epoch"].as_str().unwrap_or("?")))

@@ -195,6 +195,13 @@ impl Scene<'_> {
                 };
                 format!("{}, and {commit}: nobody is elected without being told", self.silence())
             }
+            Rule::LosingBranch => match self.status.stranded {
+                Some(epoch) => format!(
+                    "a promotion was forced elsewhere (epoch {}): this copy is on the losing branch",
+                    crate::report::epoch_name(self.config, epoch)
+                ),
+                None => self.silence(),
+            },
             Rule::Reigns | Rule::IsTheMeasure => "it is the primary".to_owned(),
             Rule::NoVoter => "it has no vote".to_owned(),
             Rule::CopyNotWhole => {
@@ -244,6 +251,9 @@ impl Scene<'_> {
             Rule::Opening => say("it takes part once its disk is read", None),
             Rule::ShuttingDown => say("the process ends when everything is home", None),
             Rule::Removed => Next(None),
+            Rule::LosingBranch => {
+                say("the forced reign feeds it, and what only this copy has is kept beside its disk", None)
+            }
             Rule::OthersMustAsk => say("another replica that misses the primary asks for promises", None),
             Rule::Reigns | Rule::TakesWrites | Rule::AllCopies | Rule::Follows | Rule::IsFed => Next(None),
             Rule::HandsOn | Rule::ByHandover | Rule::MayAsk | Rule::IsTheMeasure => Next(None),
@@ -276,6 +286,9 @@ impl Scene<'_> {
                 format!("promote this replica or another one: seawall promote --config {name}.toml; its log is compared with those of a majority")
             }
             Rule::OthersMustAsk => "promote another replica: seawall promote".to_owned(),
+            Rule::LosingBranch => {
+                "start the replica that was forced, or see to the network between; if it is gone for good, look what forcing this one would mean: seawall promote --force".to_owned()
+            }
             Rule::MissesPrimary | Rule::WaitsToAsk | Rule::AsksForPromises => {
                 "nothing; or bring the other voters back, of which more than half must promise".to_owned()
             }

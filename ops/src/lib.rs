@@ -15,6 +15,7 @@ pub mod demo;
 pub mod disk;
 pub mod explain;
 pub mod fault;
+pub mod force;
 pub mod format;
 pub mod inspect;
 pub mod keys;

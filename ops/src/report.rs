@@ -6,7 +6,7 @@ use seawall_engine::setup::{Ack, CommitRule};
 use seawall_engine::status::{MaintenanceStatus, PeerStatus, Role, Status};
 use seawall_sender::time::Instant;
 use seawall_wal::configuration;
-use seawall_wal::names::{Epoch, ReplicaId};
+use seawall_wal::names::{Epoch, Era, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -53,6 +53,9 @@ pub struct Report {
     pub requests: usize,
     /// Which epoch wrote from where on.
     pub lineage: Vec<Row>,
+    /// A promotion that was forced in its history, for as long as a member is a learner; or one elsewhere that puts this copy
+    /// on the losing branch.
+    pub forced: Option<String>,
     /// Who the members are.
     pub members: Members,
     /// Who works on which replica.
@@ -331,6 +334,7 @@ impl Report {
             index_bytes: status.index_bytes,
             requests: status.requests,
             lineage: status.lineage.iter().map(|r| Row { epoch: epoch(r.epoch), first: r.first.0 }).collect(),
+            forced: forced(config, status),
             members: Members::new(status),
             maintenance: status.maintenance.iter().map(|l| Maintenance::new(config, l, status.now)).collect(),
             peers: status.peers.iter().map(|peer| Peer::new(config, peer, status.now)).collect(),
@@ -412,11 +416,35 @@ fn is_voter(config: &Config, replica: ReplicaId) -> bool {
 /// An epoch with the name of its primary.
 #[must_use]
 pub fn epoch_name(config: &Config, epoch: Epoch) -> String {
+    let name = config.name_of(epoch.replica);
     if epoch.counter == 0 {
         "none".to_owned()
+    } else if epoch.era() == Era::FIRST {
+        format!("{}@{name}", epoch.count())
     } else {
-        format!("{}@{}", epoch.counter, config.name_of(epoch.replica))
+        format!("{}!{}@{name}", epoch.era().number(), epoch.count())
     }
+}
+
+/// What an operator should know of a promotion that was forced.
+fn forced(config: &Config, status: &Status) -> Option<String> {
+    if let Some(epoch) = status.stranded {
+        let epoch = epoch_name(config, epoch);
+        return Some(format!(
+            "LOSING BRANCH: a promotion was forced elsewhere (epoch {epoch}); this copy waits to be fed by it"
+        ));
+    }
+    let learns = |member: &&configuration::Member| member.suffrage == configuration::Suffrage::Learner;
+    let learners: Vec<&str> =
+        status.configuration.members.iter().filter(learns).map(|member| member.name.as_str()).collect();
+    let forced = status.forced.filter(|_| !learners.is_empty())?;
+    Some(format!(
+        "FORCED: epoch {} goes on from record {} of {}; not back yet: {}",
+        epoch_name(config, forced.epoch),
+        forced.first,
+        epoch_name(config, forced.before),
+        learners.join(", ")
+    ))
 }
 
 fn commit_name(rule: CommitRule) -> &'static str {

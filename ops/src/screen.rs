@@ -36,6 +36,9 @@ pub fn show(report: &Report) -> String {
     if let Some(fault) = &r.fault {
         let _ = writeln!(out, "  FAULTED: {fault}");
     }
+    if let Some(forced) = &r.forced {
+        let _ = writeln!(out, "  {forced}");
+    }
     let f = &r.frontiers;
     let _ = writeln!(
         out,

@@ -11,6 +11,8 @@ pub(crate) fn check(input: &[u8]) {
             Ask::Status
             | Ask::Promote
             | Ask::TakeOver
+            | Ask::ForetellForce
+            | Ask::Force { .. }
             | Ask::HandOver
             | Ask::Digest
             | Ask::Add { .. }

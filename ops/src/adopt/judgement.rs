@@ -182,6 +182,17 @@ fn check_histories(disks: &[Evidence], notes: &mut Vec<String>) -> Result<(), Fa
             let parted = fork < one.end && fork < other.end;
             let settled = |disk: &Evidence| disk.superblock.settled > fork;
             let contradict = lineage::contradict(&one.lineage, &other.lineage);
+            let (above, below) =
+                if one.tail_epoch.era() < other.tail_epoch.era() { (other, one) } else { (one, other) };
+            if parted && !contradict && below.tail_epoch.era() < above.tail_epoch.era() {
+                notes.push(format!(
+                    "{}: a promotion was forced without it ({}, epoch {}): it is on the losing branch from {fork} on, and                      follows when it comes back; what only it has is kept beside its disk",
+                    below.path.display(),
+                    above.path.display(),
+                    above.tail_epoch,
+                ));
+                continue;
+            }
             if contradict || (parted && settled(one) && settled(other)) {
                 let what = |disk: &Evidence| {
                     format!(
@@ -216,10 +227,10 @@ fn check_histories(disks: &[Evidence], notes: &mut Vec<String>) -> Result<(), Fa
     Ok(())
 }
 
-/// The configuration of the highest number among those that the disks know to be settled: whoever has a lower one was
+/// The configuration of the highest number among those that the disks of the highest era know to be settled: whoever has a lower one was
 /// away when the members changed. Those of one number are the same, or of two volumes that began alike.
 fn newest_configuration(disks: &[Evidence]) -> Result<&Configuration, Fault> {
-    let of = |disk: &Evidence| disk.superblock.configuration.number;
+    let of = |disk: &Evidence| (disk.tail_epoch.era(), disk.superblock.configuration.number);
     let list = |disk: &Evidence| -> BTreeSet<(ReplicaId, Suffrage)> {
         disk.superblock.configuration.members.iter().map(|member| (member.replica, member.suffrage)).collect()
     };
@@ -229,7 +240,7 @@ fn newest_configuration(disks: &[Evidence]) -> Result<&Configuration, Fault> {
             Suffrage::Voter => m.name.clone(),
             Suffrage::Observer | Suffrage::Learner => format!("{} ({})", m.name, m.suffrage.name()),
         });
-        format!("a disk of {}, configuration {}", names.collect::<Vec<_>>().join(", "), of(disk))
+        format!("a disk of {}, configuration {}", names.collect::<Vec<_>>().join(", "), of(disk).1)
     };
     let newest = disks.iter().max_by_key(|disk| of(disk)).expect("there is a disk");
     let configuration = &newest.superblock.configuration;
