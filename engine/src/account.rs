@@ -91,6 +91,8 @@ impl Core {
                     next_try: lane.next_try(),
                     behind: self.at_risk(lane.holds()),
                     counts: lane.counts(),
+                    lagging: self.membership.newest().lags(*replica),
+                    dropped: lane.pace.dropped(),
                     received: frontiers.received,
                     written: frontiers.written,
                     durable: frontiers.durable,

@@ -159,6 +159,12 @@ baits! {
         "A second change of the membership begins while one is pending, and what is before both is forgotten.";
     MaintenanceIgnored = "maintenance-ignored" breaks "maintenance-is-respected":
         "Replicas take the place of a primary and rebuild copies whether somebody works on those or not.";
+    DroppedStillCurrent = "dropped-still-current" breaks "dropped-by-record":
+        "Who was dropped from the in-sync set and is fed again counts in the place of one of the set.";
+    DropUnrecorded = "drop-unrecorded" breaks "dropped-by-record":
+        "Writes do not wait for who was dropped, before a majority has the record that says so.";
+    DropBelowMajority = "drop-below-majority" breaks "set-is-a-majority":
+        "The in-sync set shrinks as far as copies are lost, and decides alone.";
     ResumeUnasked = "resume-unasked" breaks "stale-session-changes-nothing":
         "After a reconnect the feed goes on where the primary remembers to have been, without a handshake.";
 }

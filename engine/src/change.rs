@@ -14,10 +14,9 @@ use seawall_wal::names::{Extent, Lsn, Origin, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
 
 use crate::bait::Bait;
-use crate::commit::{copies_needed, majority};
+use crate::commit::majority;
 use crate::core::Core;
 use crate::io::{Answered, CommandId, LinkId, Refusal};
-use crate::lane::Lane;
 use crate::link::LinkUse;
 use crate::notice::Notice;
 use crate::setup::CommitRule;
@@ -114,7 +113,7 @@ impl Core {
                     return Err(format!("{} is the primary: have it hand over first", member.name));
                 }
                 let next = now.without(*replica);
-                if member.suffrage == Suffrage::Voter {
+                if member.suffrage.votes() {
                     self.check_capacity(now, &next)?;
                 }
                 Ok((next, None))
@@ -124,16 +123,24 @@ impl Core {
 
     /// Whether those who are in sync can commit and elect, both before the change and after it.
     fn check_capacity(&self, now: &Configuration, next: &Configuration) -> Result<(), Objection> {
+        let all = self.setup.commit == CommitRule::All;
+        if all && !next.awaits_a_majority() {
+            let lags = |member: &&Member| member.suffrage == Suffrage::Lagging && next.votes(member.replica);
+            let names =
+                now.members.iter().filter(lags).map(|m| m.name.clone()).collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "of {} voters {} would be in the in-sync set, and it is more than half of them; {names} must be in it again first",
+                next.voters().count(),
+                next.awaited().count(),
+            ));
+        }
         for (configuration, when) in [(next, "would be"), (now, "are")] {
-            let voters: Vec<ReplicaId> = configuration.voters().collect();
+            let waits = all && configuration.number == next.number;
+            let voters: Vec<ReplicaId> =
+                if waits { configuration.awaited().collect() } else { configuration.voters().collect() };
             let (there, missing): (Vec<ReplicaId>, Vec<ReplicaId>) =
                 voters.iter().partition(|voter| self.is_in_sync(**voter));
-            let needed = match self.setup.commit {
-                CommitRule::All if configuration.number == next.number => {
-                    copies_needed(CommitRule::All, voters.len())
-                }
-                CommitRule::All | CommitRule::One | CommitRule::Majority => majority(voters.len()),
-            };
+            let needed = if waits { voters.len() } else { majority(voters.len()) };
             if there.len() < needed {
                 let names = missing.iter().filter_map(|voter| now.member(*voter)).map(|m| m.name.clone());
                 let names = names.collect::<Vec<_>>().join(", ");
@@ -147,12 +154,8 @@ impl Core {
         Ok(())
     }
 
-    fn is_in_sync(&self, replica: ReplicaId) -> bool {
-        replica == self.me() || self.lanes.get(&replica).is_some_and(Lane::counts)
-    }
-
     /// A record brings the next configuration, which is in force from here on.
-    fn begin_configuration(
+    pub(crate) fn begin_configuration(
         &mut self,
         next: &Configuration,
         subject: Option<ReplicaId>,
@@ -161,8 +164,8 @@ impl Core {
         let words = next.words(subject).map_err(room)?;
         // Invariant: one-change-at-a-time.
         assert!(
-            self.membership.pending().is_none() || self.setup.baited(Bait::TwoAtOnce),
-            "a change waits for the one before it"
+            self.is_sure_of_the_newest() || self.setup.baited(Bait::TwoAtOnce),
+            "a change waits until no election can lose the one before it"
         );
         let header = self.next_header(RecordKind::Configuration, Extent::default(), words, Origin::NONE);
         let at = header.lsn;
@@ -184,6 +187,7 @@ impl Core {
         if core::mem::take(&mut self.members_changed) {
             self.members_settled();
         }
+        self.set_due();
         // This runs in every step: on most replicas it ends here.
         if self.primary.as_ref().is_none_or(|primary| !primary.serving)
             || self.membership.pending().is_some()

@@ -41,31 +41,41 @@ pub fn frontier(voters: &mut [Lsn], copies: usize) -> Lsn {
 }
 
 /// Who decides: the voters of the configuration in force and, while its record is not settled, those of the one before
-/// as well. Whatever is decided needs enough of each.
+/// as well. Whatever is decided needs enough of each. Under commit rule `all` each member of the in-sync set besides.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Electorate {
     newest: Vec<ReplicaId>,
     before: Option<Vec<ReplicaId>>,
+    awaited: Vec<ReplicaId>,
 }
 
 impl Electorate {
-    /// The voters of the newest configuration, and of the one before if that still has a say.
+    /// The voters of the newest configuration, and of the one before if that still has a say. All of them are in the
+    /// in-sync set.
     #[must_use]
     pub fn new(newest: Vec<ReplicaId>, before: Option<Vec<ReplicaId>>) -> Electorate {
         let before = before.filter(|before| *before != newest);
-        Electorate { newest, before }
+        let electorate = Electorate { newest, before, awaited: Vec::new() };
+        let awaited = electorate.voters().collect();
+        electorate.awaiting(awaited)
+    }
+
+    /// The same voters, of which these are in the in-sync set.
+    #[must_use]
+    pub fn awaiting(self, awaited: Vec<ReplicaId>) -> Electorate {
+        Electorate { awaited, ..self }
+    }
+
+    /// The in-sync set: for each of these a write waits under commit rule `all`.
+    #[must_use]
+    pub fn awaited(&self) -> &[ReplicaId] {
+        &self.awaited
     }
 
     /// The lists of voters that each decide.
     // Invariant: both-majorities. Whoever decides asks each list.
     pub fn rolls(&self) -> impl Iterator<Item = &[ReplicaId]> {
         core::iter::once(&self.newest[..]).chain(self.before.as_deref())
-    }
-
-    /// That of the newest configuration alone.
-    #[must_use]
-    pub fn of_newest(&self) -> Electorate {
-        Electorate { newest: self.newest.clone(), before: None }
     }
 
     /// Everybody who has a say.
@@ -90,21 +100,33 @@ impl Electorate {
         self.rolls().all(|roll| roll.iter().filter(|voter| is(**voter)).count() >= confirmers(roll.len()))
     }
 
-    /// The frontier below which enough voters of each list are; one that does not count is at [`Lsn::ZERO`]. Under
-    /// `one` that of `me`, whatever the others have.
+    /// The frontier below which enough voters of each list are, and under `all` each of the in-sync set besides; one that
+    /// does not count is at [`Lsn::ZERO`]. Under `one` that of `me`, whatever the others have.
     pub fn committed(&self, rule: CommitRule, me: ReplicaId, frontier_of: impl Fn(ReplicaId) -> Lsn) -> Lsn {
+        match rule {
+            CommitRule::One => frontier_of(me),
+            CommitRule::Majority => self.decided(frontier_of),
+            // Invariant: set-is-a-majority. Whatever the set is, an election finds what was committed.
+            CommitRule::All => self.slowest(&frontier_of).min(self.decided(frontier_of)),
+        }
+    }
+
+    /// The frontier below which more than half of each list are.
+    fn decided(&self, frontier_of: impl Fn(ReplicaId) -> Lsn) -> Lsn {
         let of_roll = |roll: &[ReplicaId]| {
             let mut voters: Vec<Lsn> = roll.iter().map(|voter| frontier_of(*voter)).collect();
             if voters.is_empty() {
                 return Lsn::ZERO;
             }
-            let copies = copies_needed(rule, voters.len());
+            let copies = majority(voters.len());
             frontier(&mut voters, copies)
         };
-        match rule {
-            CommitRule::One => frontier_of(me),
-            CommitRule::Majority | CommitRule::All => self.rolls().map(of_roll).min().unwrap_or(Lsn::ZERO),
-        }
+        self.rolls().map(of_roll).min().unwrap_or(Lsn::ZERO)
+    }
+
+    /// The frontier below which each of the in-sync set is.
+    fn slowest(&self, frontier_of: impl Fn(ReplicaId) -> Lsn) -> Lsn {
+        self.awaited.iter().map(|replica| frontier_of(*replica)).min().unwrap_or(Lsn::ZERO)
     }
 }
 
@@ -179,6 +201,20 @@ mod tests {
         assert_eq!(both.committed(CommitRule::One, ReplicaId(1), at), Lsn(9));
         let settled = Electorate::new(replicas(&[1, 2, 3]), None);
         assert_eq!(settled.committed(CommitRule::Majority, ReplicaId(1), at), Lsn(8));
+    }
+
+    #[test]
+    fn under_all_a_write_waits_for_the_set_and_for_no_one_else() {
+        let at = |voter: ReplicaId| Lsn([0, 9, 8, 3][usize::try_from(voter.0).unwrap()]);
+        let check = |awaited: &[u64], expected| {
+            let three = Electorate::new(replicas(&[1, 2, 3]), None).awaiting(replicas(awaited));
+            assert_eq!(three.committed(CommitRule::All, ReplicaId(1), at), Lsn(expected), "{awaited:?}");
+            assert_eq!(three.committed(CommitRule::Majority, ReplicaId(1), at), Lsn(8));
+        };
+        check(&[1, 2, 3], 3);
+        check(&[1, 2], 8);
+        check(&[1], 8);
+        check(&[], 0);
     }
 
     #[test]

@@ -299,7 +299,7 @@ impl Core {
             base_writes: 0,
             digests: Digests::default(),
             attachments,
-            electorate: membership.electorate(),
+            electorate: membership.electorate(Lsn::ZERO),
             membership,
             members_changed: false,
             maintenance,

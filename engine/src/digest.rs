@@ -3,12 +3,19 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use seawall_recovery::event::News;
+use seawall_recovery::messages::{Digest, DigestAsk};
+use seawall_sender::codec;
+use seawall_sender::frame::Kind;
 use seawall_sender::session_id::SessionId;
+use seawall_sender::violation::Violation;
 use seawall_wal::names::{Extent, Lsn, ReplicaId};
 use seawall_wal::table::{mix, stored};
 
+use crate::bait::Bait;
 use crate::core::Core;
 use crate::io::{Answered, CommandId};
+use crate::notice::Notice;
 
 /// Blocks that one lookup looks at.
 const STRIDE_BLOCKS: u32 = 1 << 16;
@@ -163,5 +170,51 @@ impl Core {
                 self.digests.questions.push(question);
             }
         }
+    }
+
+    pub(crate) fn lane_digest(
+        &mut self,
+        replica: ReplicaId,
+        session: SessionId,
+        theirs: Digest,
+    ) -> Result<(), Violation> {
+        let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
+        if lane.session.session() != Some(session) {
+            self.notice(Notice::Stale { session });
+            return Ok(());
+        }
+        let compared = lane.digest.take_if(|(at, _)| *at == theirs.at);
+        self.on_digest_for_question(replica, theirs.at, theirs.digest);
+        let lane = self.lane_mut(replica);
+        let Some((at, ours)) = compared else { return Ok(()) };
+        if !core::mem::take(&mut lane.compares) {
+            return Ok(());
+        }
+        let equal = ours == theirs.digest || self.setup.baited(Bait::SkipBlock);
+        if equal {
+            self.lane_mut(replica).amnesia = None;
+            self.notice(Notice::RebuildDone { at });
+        }
+        self.news(replica, session, News::DigestCompared { equal })
+    }
+
+    /// Our digest at that position is to be compared with a peer's.
+    pub(crate) fn plan_digest(&mut self, replica: ReplicaId, session: SessionId, at: Lsn) {
+        self.lane_mut(replica).digest_at = Some(at);
+        self.want_digest(at, Asker::Lane { replica, session });
+        self.want_pulse();
+    }
+
+    /// Our own digest is known: ask for the peer's.
+    pub(crate) fn ask_digest_of(&mut self, replica: ReplicaId, session: SessionId, at: Lsn, digest: u128) {
+        let lane = self.lane_mut(replica);
+        if lane.session.session() != Some(session) || lane.digest_at != Some(at) {
+            return;
+        }
+        lane.digest_at = None;
+        lane.digest = Some((at, digest));
+        let ask = codec::encode(&DigestAsk { at, digest });
+        self.send_lane(replica, Kind::DigestAsk, self.epoch(), session, &ask, None);
+        self.want_pulse();
     }
 }

@@ -80,9 +80,11 @@ pub struct Facts {
     pub part: Part,
     /// On a primary: whether enough voters count.
     pub quorum: bool,
+    /// On a primary: whether enough will once the in-sync set is smaller.
+    pub shrinks: bool,
     /// On a primary: whether it holds its lease.
     pub leased: bool,
-    /// On a primary: whether all others count.
+    /// On a primary: whether all others count, and are waited for if the commit rule is `all`.
     pub full: bool,
     /// On a follower: whether it hears from its primary.
     pub heard: bool,
@@ -130,7 +132,8 @@ impl Facts {
             part,
             quorum: status.quorum.present >= status.quorum.needed,
             leased: status.quorum.leased,
-            full: status.peers.iter().all(|peer| peer.counts),
+            shrinks: status.shrinks(),
+            full: status.peers.iter().all(|peer| peer.counts && !peer.lagging),
             heard: status.quorum.heard,
             acts: status.policy.failover.acts_under(status.policy.commit),
             voter: status.voter,
@@ -174,6 +177,8 @@ pub enum Rule {
     PrimaryMaintained,
     /// It serves.
     TakesWrites,
+    /// Writes wait for a copy of the in-sync set, until it is dropped from that.
+    SetShrinks,
     /// Too few copies are in sync for a write.
     TooFewCopies,
     /// Too few voters confirm that it still reigns.
@@ -235,6 +240,7 @@ impl Rule {
             Rule::WithoutPrimary => "without-primary",
             Rule::PrimaryMaintained => "primary-maintained",
             Rule::TakesWrites => "takes-writes",
+            Rule::SetShrinks => "set-shrinks",
             Rule::TooFewCopies => "too-few-copies",
             Rule::NoLease => "no-lease",
             Rule::AsksForPromises => "asks-for-promises",
@@ -282,6 +288,7 @@ impl Rule {
             | Rule::IsRebuilt
             | Rule::WithoutPrimary
             | Rule::PrimaryMaintained
+            | Rule::SetShrinks
             | Rule::TooFewCopies
             | Rule::NoLease
             | Rule::AsksForPromises
@@ -324,6 +331,7 @@ impl Rule {
                 Rule::ShuttingDown,
                 Rule::Removed,
                 Rule::TakesWrites,
+                Rule::SetShrinks,
                 Rule::TooFewCopies,
                 Rule::NoLease,
                 Rule::StartUncommitted,
@@ -381,6 +389,7 @@ impl Rule {
             condition,
             part,
             quorum,
+            shrinks,
             leased,
             full,
             heard,
@@ -416,7 +425,8 @@ impl Rule {
             }
             Rule::PrimaryMaintained => leaderless && spared,
             Rule::TakesWrites => reigning && quorum && leased,
-            Rule::TooFewCopies => reigning && !quorum,
+            Rule::SetShrinks => reigning && !quorum && shrinks,
+            Rule::TooFewCopies => reigning && !quorum && !shrinks,
             Rule::NoLease => reigning && quorum && !leased,
             Rule::AsksForPromises if question == Question::Promotable => subject && part == Part::Asking,
             Rule::AsksForPromises => fit && part == Part::Asking,
@@ -466,7 +476,7 @@ mod tests {
         let mut all = Vec::new();
         for condition in conditions {
             for part in parts {
-                for bits in 0..1 << 11 {
+                for bits in 0..1 << 12 {
                     let bit = |at: u32| bits >> at & 1 == 1;
                     all.push(Facts {
                         condition,
@@ -482,6 +492,7 @@ mod tests {
                         excused: bit(8),
                         spared: bit(9),
                         stranded: bit(10),
+                        shrinks: bit(11),
                     });
                 }
             }

@@ -414,7 +414,7 @@ impl Core {
         for member in &mut next.members {
             if member.replica == me || fenced.contains(&member.replica) {
                 member.suffrage = Suffrage::Voter;
-            } else if member.suffrage == Suffrage::Voter {
+            } else if member.suffrage.votes() {
                 member.suffrage = Suffrage::Learner;
             }
         }

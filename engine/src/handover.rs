@@ -92,10 +92,15 @@ impl Ceding {
     }
 }
 
-/// To whom a primary hands over if nobody is named: the first voter that counts.
+/// To whom a primary hands over if nobody is named: the first voter that counts; one of the in-sync set, if there is
+/// one.
 #[must_use]
-pub fn successor(mut others: impl Iterator<Item = (ReplicaId, bool)>) -> Option<ReplicaId> {
-    others.find(|(_, counts)| *counts).map(|(replica, _)| replica)
+pub fn successor(
+    others: impl Iterator<Item = (ReplicaId, bool)>,
+    awaited: &[ReplicaId],
+) -> Option<ReplicaId> {
+    let counting = others.filter(|(_, counts)| *counts).map(|(replica, _)| replica);
+    counting.min_by_key(|replica| !awaited.contains(replica))
 }
 
 impl Core {
@@ -128,7 +133,9 @@ impl Core {
         let others = || self.lanes.iter().map(|(replica, lane)| (*replica, fit(*replica, lane)));
         // Whoever is worked on is named last.
         let free = others().filter(|(replica, _)| self.maintained(*replica).is_none());
-        let Some(to) = to.or_else(|| successor(free)).or_else(|| successor(others())) else {
+        let awaited = self.electorate.awaited();
+        let to = to.or_else(|| successor(free, awaited)).or_else(|| successor(others(), awaited));
+        let Some(to) = to else {
             return self.answer(id, Err("not handed over: no other replica is in sync".into()));
         };
         if self.primary.is_none() {
@@ -266,5 +273,23 @@ impl Core {
             let why = "not promoted: the primary did not answer in time; to take over all the same, say so";
             self.answer(ceding.command, Err(why.into()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_successor_is_of_the_in_sync_set_if_one_of_it_counts() {
+        let of = |counting: &[u64], awaited: &[u64]| {
+            let others = (1..5).map(|id| (ReplicaId(id), counting.contains(&id)));
+            let awaited: Vec<ReplicaId> = awaited.iter().copied().map(ReplicaId).collect();
+            successor(others, &awaited).map(|replica| replica.0)
+        };
+        assert_eq!(of(&[2, 3], &[1, 2, 3, 4]), Some(2));
+        assert_eq!(of(&[2, 3], &[1, 3]), Some(3));
+        assert_eq!(of(&[2, 4], &[1, 3]), Some(2));
+        assert_eq!(of(&[], &[1, 3]), None);
     }
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use seawall_recovery::effect::Effect;
 use seawall_recovery::event::{Event, News, Superseder};
 use seawall_recovery::facts::{Facts, Ours};
-use seawall_recovery::messages::{Begin, BeginPlan, Begun, Digest, Greet, Refuse};
+use seawall_recovery::messages::{Begin, BeginPlan, Begun, Greet, Refuse};
 use seawall_recovery::phase::Phase;
 use seawall_recovery::plan;
 use seawall_recovery::progress::Estimator;
@@ -24,10 +24,10 @@ use seawall_wal::log::Pin;
 use seawall_wal::names::{Crc, Epoch, Lsn, LsnRange, ReplicaId};
 
 use crate::amnesia::Amnesia;
+use crate::awaited::Pace;
 use crate::bait::Bait;
 use crate::base_lane::Source as BaseLane;
 use crate::core::Core;
-use crate::digest::Asker;
 use crate::drift::{Drift, Sample};
 use crate::io::{Buf, LinkId};
 use crate::link::LinkUse;
@@ -58,13 +58,15 @@ pub(crate) struct Lane {
     /// It hears of nothing settled above here before our digest at that LSN is asked for.
     pub(crate) digest_at: Option<Lsn>,
     /// Our digest, to be compared with its answer; and whether the session waits for that.
-    digest: Option<(Lsn, u128)>,
-    compares: bool,
+    pub(crate) digest: Option<(Lsn, u128)>,
+    pub(crate) compares: bool,
     /// It has forgotten what it promised, and its copy is not whole again.
     pub(crate) amnesia: Option<Amnesia>,
     /// Whether its clock runs at the rate of ours.
     pub(crate) drift: Drift,
     pub(crate) estimator: Estimator,
+    /// How it keeps up, where writes wait for it.
+    pub(crate) pace: Pace,
     pub(crate) began_at: Lsn,
     /// A planted bug.
     counts_early: bool,
@@ -96,6 +98,7 @@ impl Lane {
             amnesia: None,
             drift: Drift::default(),
             estimator: Estimator::new(),
+            pace: Pace::default(),
             began_at: Lsn::ZERO,
             counts_early: false,
             #[cfg(feature = "bait")]
@@ -156,6 +159,7 @@ impl Core {
                 lane.remembered = None;
             }
             lane.session = State::new(now);
+            lane.pace = Pace::default();
         }
         self.lanes_tick();
     }
@@ -494,52 +498,6 @@ impl Core {
             self.heard_of(refuse.promised);
         }
         news
-    }
-
-    pub(crate) fn lane_digest(
-        &mut self,
-        replica: ReplicaId,
-        session: SessionId,
-        theirs: Digest,
-    ) -> Result<(), Violation> {
-        let Some(lane) = self.lanes.get_mut(&replica) else { return Ok(()) };
-        if lane.session.session() != Some(session) {
-            self.notice(Notice::Stale { session });
-            return Ok(());
-        }
-        let compared = lane.digest.take_if(|(at, _)| *at == theirs.at);
-        self.on_digest_for_question(replica, theirs.at, theirs.digest);
-        let lane = self.lane_mut(replica);
-        let Some((at, ours)) = compared else { return Ok(()) };
-        if !core::mem::take(&mut lane.compares) {
-            return Ok(());
-        }
-        let equal = ours == theirs.digest || self.setup.baited(Bait::SkipBlock);
-        if equal {
-            self.lane_mut(replica).amnesia = None;
-            self.notice(Notice::RebuildDone { at });
-        }
-        self.news(replica, session, News::DigestCompared { equal })
-    }
-
-    /// Our digest at that position is to be compared with a peer's.
-    pub(crate) fn plan_digest(&mut self, replica: ReplicaId, session: SessionId, at: Lsn) {
-        self.lane_mut(replica).digest_at = Some(at);
-        self.want_digest(at, Asker::Lane { replica, session });
-        self.want_pulse();
-    }
-
-    /// Our own digest is known: ask for the peer's.
-    pub(crate) fn ask_digest_of(&mut self, replica: ReplicaId, session: SessionId, at: Lsn, digest: u128) {
-        let lane = self.lane_mut(replica);
-        if lane.session.session() != Some(session) || lane.digest_at != Some(at) {
-            return;
-        }
-        lane.digest_at = None;
-        lane.digest = Some((at, digest));
-        let ask = codec::encode(&seawall_recovery::messages::DigestAsk { at, digest });
-        self.send_lane(replica, Kind::DigestAsk, self.epoch(), session, &ask, None);
-        self.want_pulse();
     }
 
     pub(crate) fn want_pulse(&mut self) {

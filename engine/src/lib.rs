@@ -16,6 +16,7 @@ mod amnesia;
 mod appender;
 mod attachment;
 mod authority;
+mod awaited;
 #[cfg(feature = "bait")]
 pub mod bait;
 #[cfg(not(feature = "bait"))]

@@ -12,6 +12,7 @@ use seawall_wal::record::Kind;
 use crate::commit::{Electorate, copies_needed};
 use crate::core::Core;
 use crate::lane::Lane;
+use crate::setup::CommitRule;
 
 /// The configurations of a log that matter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,8 +96,8 @@ impl Membership {
         self.later.last().map(|later| later.at)
     }
 
-    /// The one before the newest, while that is not known to be settled. Anything older is: a configuration is begun
-    /// only when the one before it is settled. One that was forced decides alone.
+    /// The one before the newest, while that is not known to be settled. No election loses anything older: a
+    /// configuration is begun only when a majority has the one before it. One that was forced decides alone.
     pub(crate) fn before(&self) -> Option<&Configuration> {
         let last = self.later.len().checked_sub(1).filter(|last| !self.later[*last].forced)?;
         Some(last.checked_sub(1).map_or(&self.settled, |at| &self.later[at].configuration))
@@ -107,11 +108,23 @@ impl Membership {
         core::iter::once(&self.settled).chain(self.later.iter().map(|later| &later.configuration))
     }
 
-    /// Who decides: the voters of the newest and, while that is pending, also those of the one before.
-    pub(crate) fn electorate(&self) -> Electorate {
+    /// Who decides: the voters of the newest and, while that is pending, also those of the one before. Who falls out of
+    /// the in-sync set is waited for until no election can lose the record that says so, all below `sure` being such;
+    /// who joins it is waited for at once.
+    pub(crate) fn electorate(&self, sure: Lsn) -> Electorate {
         // Invariant: both-majorities.
         let voters = |configuration: &Configuration| configuration.voters().collect::<Vec<ReplicaId>>();
-        Electorate::new(voters(self.newest()), self.before().map(voters))
+        // Invariant: dropped-by-record.
+        let known = self.later.partition_point(|later| later.at < sure);
+        // Nobody whom an era was forced without is waited for.
+        let forced = self.later.iter().rposition(|later| later.forced).map_or(0, |at| at + 1);
+        let mut awaited: Vec<ReplicaId> = Vec::new();
+        for replica in self.all().skip(known.max(forced)).flat_map(Configuration::awaited) {
+            if !awaited.contains(&replica) {
+                awaited.push(replica);
+            }
+        }
+        Electorate::new(voters(self.newest()), self.before().map(voters)).awaiting(awaited)
     }
 }
 
@@ -119,9 +132,7 @@ impl Core {
     /// A configuration joined the log, was settled or was cut: who decides and who is fed may be others now.
     pub(crate) fn on_members(&mut self) {
         self.members_changed = true;
-        self.electorate = self.membership.electorate();
-        #[cfg(feature = "bait")]
-        self.misjudge_electorate();
+        self.elect_anew();
         let me = self.me();
         let mut members: Vec<Member> = Vec::new();
         // The newest says last where somebody is.
@@ -148,6 +159,13 @@ impl Core {
         if self.membership.on_cut(to) {
             self.on_members();
         }
+    }
+
+    /// Who decides may be others now.
+    pub(crate) fn elect_anew(&mut self) {
+        self.electorate = self.membership.electorate(self.sure());
+        #[cfg(feature = "bait")]
+        self.misjudge_electorate();
     }
 
     /// Whether its promises and its durable frontier count, by the configuration in force.
@@ -185,11 +203,24 @@ impl Core {
         }
     }
 
-    /// How many voters of the newest configuration count now, and how many a write needs.
+    /// How many of those that a write may count on count now, and how many it needs: of the voters of the newest
+    /// configuration; under `all`, of the in-sync set.
     pub(crate) fn quorum_present(&self) -> (usize, usize) {
-        let me = self.me();
-        let counts = |voter: &ReplicaId| *voter == me || self.lanes.get(voter).is_some_and(Lane::counts);
-        let newest = self.membership.newest();
-        (newest.voters().filter(counts).count(), copies_needed(self.setup.commit, newest.voters().count()))
+        let counts = |voter: &ReplicaId| self.is_in_sync(*voter);
+        match self.setup.commit {
+            CommitRule::All => {
+                let awaited = self.electorate.awaited();
+                (awaited.iter().copied().filter(counts).count(), awaited.len())
+            }
+            rule @ (CommitRule::Majority | CommitRule::One) => {
+                let newest = self.membership.newest();
+                (newest.voters().filter(counts).count(), copies_needed(rule, newest.voters().count()))
+            }
+        }
+    }
+
+    /// Whether its frontiers count for commit now.
+    pub(crate) fn is_in_sync(&self, replica: ReplicaId) -> bool {
+        replica == self.me() || self.lanes.get(&replica).is_some_and(Lane::counts)
     }
 }

@@ -341,6 +341,22 @@ notices! {
         /// Its number.
         number: u64,
     } Info "configuration-settled" "configuration {number} is settled";
+    /// No write waits any more for a voter that kept writes waiting, once a majority knows of that.
+    SetShrunk {
+        /// Which.
+        replica: ReplicaId,
+        /// The configuration that says so.
+        number: u64,
+        /// What kept writes waiting.
+        why: &'static str,
+    } Warn "set-shrunk" "{replica} falls out of the in-sync set with configuration {number}: {why}; it votes as before, and writes complete without it until it keeps up again";
+    /// Writes wait for a voter again.
+    SetGrown {
+        /// Which.
+        replica: ReplicaId,
+        /// The configuration that says so.
+        number: u64,
+    } Info "set-grown" "{replica} is in the in-sync set again with configuration {number}: writes wait for it";
     /// This replica is no member any more.
     Left {
         /// The newest configuration that it knows.

@@ -245,7 +245,7 @@ pub(crate) fn terms(setup: &Setup) -> Terms {
 
 /// Where the configuration file names other members than the disk, which counts; for the operator.
 pub(crate) fn difference(known: &Configuration, setup: &Setup) -> Option<String> {
-    let voter = |member: &seawall_wal::configuration::Member| member.suffrage == Suffrage::Voter;
+    let voter = |member: &seawall_wal::configuration::Member| member.suffrage.votes();
     let alike = |member: &seawall_wal::configuration::Member| {
         setup.member(member.replica).is_some_and(|peer| !peer.voter || voter(member))
     };

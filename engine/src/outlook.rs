@@ -10,6 +10,7 @@ use crate::ballot::{Ask, Promise, Standing, is_elected};
 use crate::commit::{Electorate, copies_needed, majority};
 use crate::handover;
 use crate::risk::AtRisk;
+use crate::setup::CommitRule;
 use crate::status::{Policy, Role, Status};
 
 /// What might be done to a replica.
@@ -80,6 +81,8 @@ pub enum Rule {
     SpareLost,
     /// The others are enough, at once.
     QuorumStays,
+    /// The others are enough when writes do not wait for it any more.
+    SetShrinks,
     /// The others are enough when those that are being brought in sync are.
     QuorumReturns,
     /// The others are too few.
@@ -144,6 +147,8 @@ pub struct Situation {
     pub hands_over: bool,
     /// Whether those that count now are enough without it, also for a lease.
     pub enough: bool,
+    /// Whether they are once writes do not wait for it any more, which follows by itself.
+    pub shrinks: bool,
     /// Whether those that are there are enough without it, once they are in sync.
     pub enough_soon: bool,
     /// Whether the others can elect a primary.
@@ -181,9 +186,10 @@ pub struct Outlook {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 11] = [
         Rule::SpareLost,
         Rule::QuorumStays,
+        Rule::SetShrinks,
         Rule::QuorumReturns,
         Rule::QuorumLost,
         Rule::HandedOver,
@@ -200,6 +206,7 @@ impl Rule {
         match self {
             Rule::SpareLost => "spare-lost",
             Rule::QuorumStays => "quorum-stays",
+            Rule::SetShrinks => "set-shrinks",
             Rule::QuorumReturns => "quorum-returns",
             Rule::QuorumLost => "quorum-lost",
             Rule::HandedOver => "handed-over",
@@ -221,7 +228,7 @@ impl Rule {
     /// Whether this rule claims the situation. No two do.
     #[must_use]
     pub fn fires(self, situation: Situation) -> bool {
-        let Situation { voter, reigns, hands_over, enough, enough_soon, elects, acts, maintained } =
+        let Situation { voter, reigns, hands_over, enough, shrinks, enough_soon, elects, acts, maintained } =
             situation;
         let follower = !reigns && voter;
         let by_plan = reigns && hands_over && enough_soon;
@@ -229,8 +236,9 @@ impl Rule {
         match self {
             Rule::SpareLost => !reigns && !voter,
             Rule::QuorumStays => follower && enough,
-            Rule::QuorumReturns => follower && !enough && enough_soon,
-            Rule::QuorumLost => follower && !enough && !enough_soon,
+            Rule::SetShrinks => follower && !enough && shrinks,
+            Rule::QuorumReturns => follower && !enough && !shrinks && enough_soon,
+            Rule::QuorumLost => follower && !enough && !shrinks && !enough_soon,
             Rule::HandedOver => by_plan,
             Rule::FailsOver => struck && elects && enough_soon && acts && !maintained,
             Rule::UnderMaintenance => struck && elects && enough_soon && acts && maintained,
@@ -245,7 +253,7 @@ impl Rule {
     pub const fn effect(self) -> Effect {
         match self {
             Rule::SpareLost | Rule::QuorumStays => Effect::Stays,
-            Rule::QuorumReturns | Rule::HandedOver => Effect::Pauses,
+            Rule::SetShrinks | Rule::QuorumReturns | Rule::HandedOver => Effect::Pauses,
             Rule::FailsOver | Rule::UnderMaintenance => Effect::Pauses,
             Rule::OperatorChooses => Effect::WaitsForOperator,
             Rule::QuorumLost | Rule::CopiesMissing | Rule::MajorityMissing => Effect::Stops,
@@ -298,14 +306,17 @@ impl Facts {
         let reigns = replica == self.epoch.replica;
         let electors = self.electors(&left);
         let heirs = left.iter().map(|copy| (copy.replica, copy.voter && copy.counts));
-        let heir = handover::successor(heirs).filter(|_| deed == Deed::Drain);
+        let heir = handover::successor(heirs, self.electorate.awaited()).filter(|_| deed == Deed::Drain);
         let policy = &self.policy;
+        // The in-sync set becomes as small as a majority, if it must.
+        let sooner = if self.shrinks() { CommitRule::Majority } else { policy.commit };
         let situation = Situation {
             voter: struck.voter,
             reigns,
             hands_over: heir.is_some(),
-            enough: self.is_enough(&left, |copy| copy.counts, |copy| copy.fed),
-            enough_soon: self.is_enough(&left, |copy| copy.there, |copy| copy.there),
+            enough: self.is_enough(policy.commit, &left, |copy| copy.counts, |copy| copy.fed),
+            shrinks: self.shrinks() && self.is_enough(sooner, &left, |copy| copy.counts, |copy| copy.fed),
+            enough_soon: self.is_enough(sooner, &left, |copy| copy.there, |copy| copy.there),
             elects: self.elects(&electors),
             acts: policy.failover.acts_under(policy.commit),
             maintained: self.maintained.is_some(),
@@ -314,6 +325,9 @@ impl Facts {
         let (primaries, likely, pause) = match rule {
             Rule::SpareLost | Rule::QuorumStays => {
                 (alloc::vec![self.epoch.replica], Some(self.epoch.replica), Some(Duration::ZERO))
+            }
+            Rule::SetShrinks => {
+                (alloc::vec![self.epoch.replica], Some(self.epoch.replica), policy.all_patience)
             }
             // Until then it may lose its lease, and be missed.
             Rule::QuorumReturns => (named(&electors), Some(self.epoch.replica), None),
@@ -331,14 +345,27 @@ impl Facts {
             Rule::CopiesMissing | Rule::MajorityMissing => self.lost(&electors, &left),
             Rule::SpareLost
             | Rule::QuorumStays
+            | Rule::SetShrinks
             | Rule::QuorumReturns
             | Rule::QuorumLost
             | Rule::HandedOver => AtRisk::default(),
         };
         let present = left.iter().filter(|copy| copy.voter && copy.there).count();
         let voters = self.electorate.rolls().next().map_or(0, <[ReplicaId]>::len);
-        let needed = copies_needed(policy.commit, voters);
+        let needed = match policy.commit {
+            CommitRule::All if self.shrinks() => {
+                let stay = |awaited: &&ReplicaId| **awaited != replica;
+                self.electorate.awaited().iter().filter(stay).count().max(majority(voters))
+            }
+            CommitRule::All => self.electorate.awaited().len(),
+            rule @ (CommitRule::Majority | CommitRule::One) => copies_needed(rule, voters),
+        };
         Some(Outlook { deed, replica, rule, present, voters, needed, primaries, likely, pause, lost })
+    }
+
+    /// Whether writes stop waiting, after a while, for a copy that is gone.
+    fn shrinks(&self) -> bool {
+        self.policy.commit == CommitRule::All && self.policy.all_patience.is_some()
     }
 
     /// Those that would promise, were they asked without a primary around.
@@ -369,7 +396,13 @@ impl Facts {
     }
 
     /// Whether writes commit and are confirmed with these copies alone.
-    fn is_enough(&self, left: &[&Copy], counts: fn(&Copy) -> bool, fed: fn(&Copy) -> bool) -> bool {
+    fn is_enough(
+        &self,
+        rule: CommitRule,
+        left: &[&Copy],
+        counts: fn(&Copy) -> bool,
+        fed: fn(&Copy) -> bool,
+    ) -> bool {
         let of = |replica: ReplicaId| left.iter().copied().find(|copy| copy.replica == replica);
         // The one that reigns then holds what it writes. Those that are gone count as zero.
         let reigns = of(self.epoch.replica);
@@ -378,7 +411,7 @@ impl Facts {
         let reigns = reigns.replica;
         let reached = |replica: ReplicaId| replica == reigns || of(replica).is_some_and(counts);
         let frontier = |replica| if reached(replica) { Lsn(1) } else { Lsn::ZERO };
-        let commits = self.electorate.committed(self.policy.commit, reigns, frontier) == Lsn(1);
+        let commits = self.electorate.committed(rule, reigns, frontier) == Lsn(1);
         commits && self.electorate.is_confirming(|voter| voter == reigns || of(voter).is_some_and(fed))
     }
 

@@ -1,5 +1,7 @@
 //! What the larger of the planted bugs do. Only in builds with the feature `bait`.
 
+use alloc::vec::Vec;
+
 use seawall_recovery::event::{Event, News};
 use seawall_recovery::facts::Facts;
 use seawall_recovery::lineage;
@@ -12,11 +14,12 @@ use seawall_wal::record::{Kind, RecordHeader};
 use seawall_wal::superblock::BaseState;
 
 use crate::bait::Bait;
-use crate::commit::Electorate;
+use crate::commit::{Electorate, frontier};
 use crate::core::{Core, Told};
 use crate::follower::Stage;
 use crate::primary::Primary;
 use crate::scribe::Safety;
+use crate::setup::CommitRule;
 
 impl Core {
     /// What a stale count of voters takes for those who decide.
@@ -28,8 +31,31 @@ impl Core {
         } else if self.setup.baited(Bait::LearnerCounts) {
             let all = newest.members.iter().filter(|member| member.suffrage != Suffrage::Observer);
             self.electorate = Electorate::new(all.map(|member| member.replica).collect(), None);
+        } else if self.setup.baited(Bait::DropUnrecorded) {
+            let awaited = newest.awaited().collect();
+            self.electorate = self.electorate.clone().awaiting(awaited);
         } else if self.setup.baited(Bait::TwoAtOnce) {
             self.electorate = Electorate::new(newest.voters().collect(), None);
+        }
+    }
+
+    /// What is settled where the in-sync set is misjudged.
+    pub(crate) fn settled_as_planted(&mut self, settled: Lsn) -> Lsn {
+        let at = |core: &Core, replicas: &mut dyn Iterator<Item = ReplicaId>| -> Vec<Lsn> {
+            replicas.map(|replica| core.durable_at(replica)).collect()
+        };
+        match self.setup.bait {
+            Some(Bait::DroppedStillCurrent) if self.setup.commit == CommitRule::All => {
+                let mut voters = at(self, &mut self.electorate.voters());
+                frontier(&mut voters, self.electorate.awaited().len())
+            }
+            Some(Bait::DropBelowMajority) if self.setup.commit == CommitRule::All => {
+                // Whatever is in the log is taken for sure, so that the set shrinks alone.
+                let own = self.log.durable();
+                self.note_majority(own, own);
+                at(self, &mut self.electorate.awaited().iter().copied()).into_iter().min().unwrap_or(settled)
+            }
+            Some(_) | None => settled,
         }
     }
 

@@ -134,6 +134,10 @@ pub(crate) struct Primary {
     pub(crate) handing: Option<Handing>,
     /// When the promise moved.
     pub(crate) marks: Marks,
+    /// A majority of the voters has had everything below this on stable storage, this reign's start among it.
+    pub(crate) sure: Lsn,
+    /// The same for what is written: where that counts.
+    pub(crate) spread: Lsn,
 }
 
 impl Primary {
@@ -157,6 +161,8 @@ impl Primary {
             leased_until: None,
             handing: None,
             marks: Marks::default(),
+            sure: Lsn::ZERO,
+            spread: Lsn::ZERO,
         }
     }
 

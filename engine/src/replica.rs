@@ -296,7 +296,7 @@ impl Core {
         let handing = self.primary.as_ref().and_then(|p| p.handing).map(|handing| handing.deadline());
         let ceding = self.ceding.map(|ceding| ceding.deadline());
         let forcing = self.forcing.as_ref().and_then(crate::force::Forcing::deadline);
-        let own = [requests, feed, candidate, unknown, handing, ceding, forcing];
+        let own = [requests, feed, candidate, unknown, handing, ceding, forcing, self.set_deadline()];
         own.into_iter()
             .chain([self.lanes_deadline(), self.vigil_deadline(), self.forward_deadline()])
             .chain([self.maintenance.next_over()])

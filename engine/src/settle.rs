@@ -1,5 +1,6 @@
 //! Frontiers move: a record is written, durable, committed, settled, taken; each move is told to those who wait.
 
+use seawall_sender::feed::Frontiers;
 use seawall_sender::session_id::SessionId;
 use seawall_wal::names::{Extent, Lsn, ReplicaId};
 use seawall_wal::record::Kind as RecordKind;
@@ -61,42 +62,28 @@ impl Core {
         let Some(primary) = self.primary.as_ref().filter(|_| !self.begins_by_force()) else { return };
         let first = primary.first;
         let me = self.me();
-        // A voter that is not in sync counts as zero.
-        let frontiers = |replica: &ReplicaId| {
-            let lane = self.lanes.get(replica).filter(|lane| lane.counts())?;
-            Some(lane.sender.frontiers())
-        };
-        let durable = |replica: ReplicaId| match frontiers(&replica) {
-            _ if replica == me => self.log.durable(),
-            Some(frontiers) => frontiers.durable,
-            None => Lsn::ZERO,
-        };
-        let written = |replica: ReplicaId| match frontiers(&replica) {
-            _ if replica == me => self.log.written(),
-            Some(frontiers) => frontiers.written,
-            None => Lsn::ZERO,
-        };
-        let mut rule = self.setup.commit;
-        if self.setup.baited(Bait::CompleteOneEarly) {
-            rule = CommitRule::One;
-        }
-        let mut settled = self.electorate.committed(rule, me, durable);
-        let mut deciding = None;
-        if let Some(pending) = self.membership.pending().filter(|_| rule != CommitRule::Majority) {
-            // Whoever is promoted asks a majority: what decides who that is must be known to one, in every mode.
-            let known = self.electorate.committed(CommitRule::Majority, me, durable) > pending;
-            match rule {
-                CommitRule::One if !known => settled = settled.min(pending),
-                // Nobody reigns any more who does not know of it, so a copy that left need not be waited for.
-                CommitRule::All if known => deciding = Some(self.electorate.of_newest()),
-                CommitRule::One | CommitRule::All | CommitRule::Majority => {}
+        let early = self.setup.baited(Bait::CompleteOneEarly);
+        let rule = if early { CommitRule::One } else { self.setup.commit };
+        let majority = self.electorate.committed(CommitRule::Majority, me, |voter| self.durable_at(voter));
+        let spread = match (rule, self.setup.ack) {
+            (CommitRule::All, Ack::Written) => {
+                self.electorate.committed(CommitRule::Majority, me, |voter| self.written_at(voter))
             }
-        }
-        let electorate = deciding.as_ref().unwrap_or(&self.electorate);
-        settled = match rule {
-            CommitRule::All => electorate.committed(rule, me, durable),
-            CommitRule::One | CommitRule::Majority => settled,
+            (CommitRule::All, Ack::Durable) | (CommitRule::Majority | CommitRule::One, _) => Lsn::ZERO,
         };
+        // Who was dropped from the in-sync set is not waited for any more, once no election can lose that.
+        self.note_majority(majority, spread);
+        let settled = match rule {
+            CommitRule::Majority => majority,
+            CommitRule::All => self.electorate.committed(rule, me, |voter| self.durable_at(voter)),
+            // Whoever is promoted asks a majority: what decides who that is must be known to one, in every mode.
+            CommitRule::One => {
+                let unknown = self.membership.pending().filter(|at| majority <= *at);
+                unknown.map_or(self.log.durable(), |at| at.min(self.log.durable()))
+            }
+        };
+        #[cfg(feature = "bait")]
+        let settled = self.settled_as_planted(settled);
         // An epoch's own start record decides when its frontiers begin to move.
         if settled <= first {
             return;
@@ -104,7 +91,7 @@ impl Core {
         let committed = match self.setup.ack {
             Ack::Durable => settled,
             Ack::Written if rule == CommitRule::One && settled < self.log.durable() => settled,
-            Ack::Written => electorate.committed(rule, me, written).max(settled),
+            Ack::Written => self.electorate.committed(rule, me, |voter| self.written_at(voter)).max(settled),
         };
         // Invariant: committed-never-falls.
         self.settled = self.settled.max(settled);
@@ -123,6 +110,21 @@ impl Core {
         );
         self.serve();
         self.take();
+    }
+
+    /// Below which LSN a voter is known to have the log on stable storage; zero while it is not in sync.
+    pub(crate) fn durable_at(&self, voter: ReplicaId) -> Lsn {
+        if voter == self.me() { self.log.durable() } else { self.counted(voter).durable }
+    }
+
+    /// The same for what is written.
+    pub(crate) fn written_at(&self, voter: ReplicaId) -> Lsn {
+        if voter == self.me() { self.log.written() } else { self.counted(voter).written }
+    }
+
+    fn counted(&self, voter: ReplicaId) -> Frontiers {
+        let lane = self.lanes.get(&voter).filter(|lane| lane.counts());
+        lane.map(|lane| lane.sender.frontiers()).unwrap_or_default()
     }
 
     /// What is settled and durable here joins the overlay: from there it may go home.

@@ -58,6 +58,9 @@ pub struct Limits {
     pub base_extents: usize,
     /// How long a request may wait for a commit quorum, or for a primary, before it is refused; none: for ever.
     pub quorum_patience: Option<Duration>,
+    /// Under commit rule `all`: how long a voter may keep writes waiting, or be away, before none waits for it any more;
+    /// none: for ever.
+    pub all_patience: Option<Duration>,
     /// How often a primary tells idle peers that it is there.
     pub pulse_interval: Duration,
     /// How long a voter that answered its primary promises nobody else, by its own clock. All replicas of a volume
@@ -88,6 +91,7 @@ impl Default for Limits {
             overlay_bytes_max: 32 << 20,
             base_extents: 8,
             quorum_patience: Some(Duration::from_secs(60)),
+            all_patience: Some(Duration::from_secs(3)),
             pulse_interval: Duration::from_millis(200),
             lease: Duration::from_secs(1),
             clock_error_percent: 5,

@@ -140,6 +140,19 @@ impl Status {
         self.maintenance.iter().find(|lease| lease.replica == replica)
     }
 
+    /// On a primary: whether the voters that count are a majority, and the others of the in-sync set are dropped from it
+    /// before long.
+    #[must_use]
+    pub fn shrinks(&self) -> bool {
+        let policy = &self.policy;
+        let counts = |voter| {
+            voter == self.replica || self.peers.iter().any(|peer| peer.replica == voter && peer.counts)
+        };
+        policy.commit == CommitRule::All
+            && policy.all_patience.is_some()
+            && self.electorate.is_majority(counts)
+    }
+
     /// The same, told later: the replica may have slept since its last step.
     #[must_use]
     pub fn as_of(self, now: Instant) -> Status {
@@ -188,6 +201,8 @@ pub struct Policy {
     pub missed_after: Duration,
     /// How long a request waits for a quorum; none: for ever.
     pub patience: Option<Duration>,
+    /// Under commit rule `all`: how long writes wait for one of the in-sync set; none: for ever.
+    pub all_patience: Option<Duration>,
 }
 
 impl Policy {
@@ -202,6 +217,7 @@ impl Policy {
             lease: limits.lease,
             missed_after: limits.missed_after(),
             patience: limits.quorum_patience,
+            all_patience: limits.all_patience,
         }
     }
 }
@@ -299,6 +315,10 @@ pub struct PeerStatus {
     pub behind: AtRisk,
     /// Whether its durable frontier counts for commit.
     pub counts: bool,
+    /// Whether it votes and is not in the in-sync set of commit rule `all`.
+    pub lagging: bool,
+    /// When it was dropped from that set and why, if that was in this reign and it has not joined it again.
+    pub dropped: Option<(Instant, &'static str)>,
     /// What it has received.
     pub received: Lsn,
     /// What it has written.

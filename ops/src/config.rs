@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use seawall_blockdev::branches::Branches;
 use seawall_engine::setup::{Ack, CommitRule, Failover};
-use seawall_wal::configuration::{Configuration, Member, Suffrage};
+use seawall_wal::configuration::{Configuration, Member};
 use seawall_wal::names::{BLOCK_BYTES, ReplicaId, VolumeId};
 
 use crate::fault::{Exit, Fault};
@@ -93,6 +93,17 @@ pub enum NoQuorum {
     Wait,
 }
 
+/// Under commit rule `all`: how long writes wait for a copy before it is dropped from the in-sync set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AllPatience {
+    /// As long as is usual, and less than requests wait for a quorum.
+    Usual,
+    /// So long.
+    For(Duration),
+    /// For ever.
+    Wait,
+}
+
 /// How replicas speak with each other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Transport {
@@ -158,6 +169,8 @@ pub struct Config {
     pub failover: Failover,
     /// What becomes of requests while there is no quorum.
     pub no_quorum: NoQuorum,
+    /// Under commit rule `all`: how long writes wait for one of the in-sync set.
+    pub all_patience: AllPatience,
     /// Who reigns first over a newly formatted volume.
     pub first_primary: ReplicaId,
     /// All replicas.
@@ -211,7 +224,7 @@ impl Config {
             name: member.name.clone(),
             id: member.replica,
             address: member.address.clone(),
-            voter: member.suffrage == Suffrage::Voter,
+            voter: member.suffrage.votes(),
         };
         let mut config = self.clone();
         if !known.members.is_empty() {

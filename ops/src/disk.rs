@@ -10,7 +10,7 @@ use seawall_engine::setup::{Limits, Peer, Setup};
 use seawall_wal::geometry::Geometry;
 use seawall_wal::superblock::Superblock;
 
-use crate::config::{Config, NoQuorum};
+use crate::config::{AllPatience, Config, NoQuorum};
 use crate::fault::{Exit, Fault};
 
 /// How long to wait for devices and addresses that are in use: a process that was killed gives them back a moment
@@ -67,6 +67,15 @@ pub fn setup(config: &Config, machine_boot: [u8; 16]) -> Setup {
     limits.quorum_patience = match config.no_quorum {
         NoQuorum::Error => ours.quorum_patience.or(limits.quorum_patience),
         NoQuorum::Wait => None,
+    };
+    limits.all_patience = match config.all_patience {
+        AllPatience::For(patience) => Some(patience),
+        AllPatience::Wait => None,
+        // Requests that end with an error after a short while end after the copy that they wait for is dropped.
+        AllPatience::Usual => {
+            let short = limits.quorum_patience.map(|patience| patience / 2);
+            limits.all_patience.into_iter().chain(short).min()
+        }
     };
     if let Some(silence) = ours.silence {
         limits.silence_max = silence;

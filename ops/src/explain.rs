@@ -87,7 +87,7 @@ impl Scene<'_> {
     }
 
     fn missing(&self) -> String {
-        let missing = self.status.peers.iter().filter(|peer| !peer.counts);
+        let missing = self.status.peers.iter().filter(|peer| !peer.counts || peer.lagging);
         let names: Vec<String> = missing
             .map(|peer| format!("{} ({})", self.config.name_of(peer.replica), PeerRule::of(peer).name()))
             .collect();
@@ -148,7 +148,9 @@ impl Scene<'_> {
                 )
             }
             Rule::AllCopies => "it reigns, holds its lease, and all other copies are in sync".to_owned(),
-            Rule::CopiesMissing => format!("it serves; not in sync: {missing}"),
+            Rule::CopiesMissing => {
+                format!("it serves; not in sync, or not in the in-sync set again: {missing}")
+            }
             Rule::ReignsInVain => {
                 let lease = if quorum.leased { "it holds its lease" } else { "it holds no lease" };
                 format!("{counts}, and {lease}; not in sync: {missing}")
@@ -175,7 +177,7 @@ impl Scene<'_> {
             Rule::WithoutPrimary | Rule::PrimarySilent => self.silence(),
             Rule::MissesPrimary | Rule::Unfed => self.silence(),
             Rule::TakesWrites => format!("it reigns and holds its lease; {counts}"),
-            Rule::TooFewCopies => format!("{counts}; not in sync: {missing}"),
+            Rule::TooFewCopies | Rule::SetShrinks => format!("{counts}; not in sync: {missing}"),
             Rule::NoLease => format!(
                 "too few voters have confirmed within {:.1} s that it still reigns",
                 policy.lease.as_secs_f64()
@@ -217,13 +219,20 @@ impl Scene<'_> {
     }
 
     fn next(&self, question: Question, rule: Rule) -> Next {
-        let watch = &self.status.watch;
+        let Status { watch, policy, .. } = self.status;
         let candidacy = watch.candidacy.as_ref().and_then(|candidacy| candidacy.until);
         let say = |what: &str, at| Next(Some((what.to_owned(), at)));
         match rule {
             Rule::CopiesMissing | Rule::TooFewCopies | Rule::ReignsInVain | Rule::StartUncommitted => {
                 let next = self.status.peers.iter().filter_map(|peer| peer.next_try).min();
                 say("missing copies are connected to and brought in sync", next)
+            }
+            Rule::SetShrinks => {
+                let patience = policy.all_patience.unwrap_or_default().as_secs_f64();
+                let what = format!(
+                    "who keeps writes waiting for {patience:.1} s is dropped from the in-sync set, and they complete"
+                );
+                Next(Some((what, None)))
             }
             Rule::NoLease => {
                 say("it asks again with every pulse, and steps down if a higher epoch is promised", None)
@@ -281,6 +290,7 @@ impl Scene<'_> {
                  identity: seawall format --join, seawall replica add"
                     .to_owned()
             }
+            Rule::SetShrinks => "nothing; or bring the missing replica back".to_owned(),
             Rule::NoLease => "see to the network between the voters; if it does not work any more, promote another one: seawall promote --take-over".to_owned(),
             Rule::OperatorMustAsk => {
                 format!("promote this replica or another one: seawall promote --config {name}.toml; its log is compared with those of a majority")
@@ -321,6 +331,11 @@ impl Scene<'_> {
         let ended = format!("the last session ended: {}", peer.last_end);
         let (because, next, may) = match rule {
             PeerRule::Counts => ("its durable frontier counts".to_owned(), None, None),
+            PeerRule::Lagging => (
+                format!("it is in sync; {}, and no write waits for it", dropped(peer, self.status)),
+                Some(("writes wait for it again once it has kept up for a while".to_owned(), None)),
+                None,
+            ),
             PeerRule::Rebuilding => (
                 format!("its copy is being rebuilt, {plan}"),
                 Some(("the rebuild goes on".to_owned(), None)),
@@ -358,6 +373,17 @@ impl Scene<'_> {
         };
         let yes = rule == PeerRule::Counts;
         self.answer(Question::InSync, name, yes, rule.name(), because, next, may)
+    }
+}
+
+/// Why a peer is not in the in-sync set.
+fn dropped(peer: &PeerStatus, status: &Status) -> String {
+    match peer.dropped {
+        Some((at, why)) => {
+            let seconds = status.now.since(at).as_secs_f64();
+            format!("it fell out of the in-sync set {seconds:.1} s ago ({why})")
+        }
+        None => "it fell out of the in-sync set under an earlier primary".to_owned(),
     }
 }
 

@@ -89,6 +89,11 @@ fn own(registry: &Registry, report: &Report) {
         maintenance.with_label_values(&[&lease.replica, &lease.owner]).set(lease.left_seconds);
     }
     add(registry, maintenance);
+    if let Some(set) = &report.in_sync_set {
+        let help = "Voters that a write waits for under commit rule all";
+        add(registry, gauge("in_sync_set", help, set.members.len() as u64));
+        add(registry, gauge("in_sync_set_dropped", "Voters that it does not", set.dropped.len() as u64));
+    }
     if let Some(risk) = &report.risk {
         let alone = "Promised and on no other copy's stable storage";
         add(registry, gauge("at_risk_alone_bytes", alone, risk.alone.bytes));

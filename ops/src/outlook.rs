@@ -117,6 +117,11 @@ impl Outlook {
         let mut text = match rule {
             Rule::SpareLost => format!("{replica} has no vote: nothing changes for clients"),
             Rule::QuorumStays => "writes go on without a pause".to_owned(),
+            Rule::SetShrinks => {
+                format!(
+                    "writes stop for {pause}, until {replica} is dropped from the in-sync set, and go on without it"
+                )
+            }
             Rule::QuorumReturns => {
                 format!("writes stop until {needed} copies are in sync again, which comes by itself")
             }

@@ -66,6 +66,8 @@ pub struct Report {
     pub risk: Option<Risk>,
     /// Whether the volume takes writes, as far as this replica knows.
     pub quorum: Quorum,
+    /// On a primary, under commit rule `all`: for whom writes wait.
+    pub in_sync_set: Option<InSyncSet>,
     /// On a primary that serves: what would become of the volume with each replica gone.
     pub outlook: Vec<Outlook>,
     /// Why it is healthy, writable, promotable and in sync, or not; on a primary, also why its peers are in sync or not.
@@ -89,6 +91,33 @@ pub struct Volume {
     pub ack: String,
     /// For how many seconds a request waits for a quorum before it ends with an error; none: for ever.
     pub quorum_patience_seconds: Option<f64>,
+    /// Under commit rule `all`: for how many seconds writes wait for one of the in-sync set before it is dropped; none:
+    /// for ever, or another commit rule.
+    pub all_patience_seconds: Option<f64>,
+}
+
+/// The in-sync set of commit rule `all`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InSyncSet {
+    /// For whom a write waits.
+    pub members: Vec<String>,
+    /// How many voters there are.
+    pub voters: usize,
+    /// Voters that are not in it.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A voter that no write waits for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Its name.
+    pub replica: String,
+    /// For how many seconds it has been out of the set; none if an earlier primary dropped it.
+    pub seconds: Option<f64>,
+    /// What kept writes waiting; none if an earlier primary dropped it.
+    pub why: Option<String>,
+    /// Whether it is in sync again, and joins the set before long.
+    pub in_sync: bool,
 }
 
 /// The configuration in force.
@@ -111,7 +140,7 @@ pub struct Member {
     pub id: String,
     /// Where it listens.
     pub address: String,
-    /// What it is: voter, learner, observer.
+    /// What it is: voter, lagging (it votes, and writes do not wait for it), learner, observer.
     pub suffrage: String,
 }
 
@@ -290,6 +319,8 @@ pub struct Quorum {
     pub leased: bool,
     /// On a primary: voters that do not count.
     pub missing: Vec<String>,
+    /// On a primary, under commit rule `all`: whether it has one again once those are dropped from the in-sync set.
+    pub shrinks: bool,
 }
 
 impl Report {
@@ -311,6 +342,7 @@ impl Report {
                 commit: commit_name(config.commit).to_owned(),
                 ack: ack_name(config.ack).to_owned(),
                 quorum_patience_seconds: status.policy.patience.map(|patience| patience.as_secs_f64()),
+                all_patience_seconds: all_patience(status),
             },
             role: status.role.name().to_owned(),
             epoch: epoch(status.epoch),
@@ -340,6 +372,8 @@ impl Report {
             peers: status.peers.iter().map(|peer| Peer::new(config, peer, status.now)).collect(),
             risk: primary.then(|| Risk::new(config, status)),
             quorum: Quorum::new(config, status),
+            in_sync_set: (primary && config.commit == CommitRule::All)
+                .then(|| InSyncSet::new(config, status)),
             outlook: outlooks(config, status),
             explain: answers(config, status),
             exports: config.nbd.iter().map(|listen| crate::serve::export_uri(config, listen)).collect(),
@@ -405,8 +439,35 @@ impl Quorum {
             needed: quorum.needed,
             leased: quorum.leased,
             missing: missing.map(|peer| config.name_of(peer.replica)).collect(),
+            shrinks: status.shrinks(),
         }
     }
+}
+
+impl InSyncSet {
+    fn new(config: &Config, status: &Status) -> InSyncSet {
+        let lagging = |member: &&configuration::Member| status.configuration.lags(member.replica);
+        let dropped = status.configuration.members.iter().filter(lagging).map(|member| {
+            let peer = status.peers.iter().find(|peer| peer.replica == member.replica);
+            let when = peer.and_then(|peer| peer.dropped);
+            Dropped {
+                replica: member.name.clone(),
+                seconds: when.map(|(at, _)| status.now.since(at).as_secs_f64()),
+                why: when.map(|(_, why)| why.to_owned()),
+                in_sync: peer.is_none_or(|peer| peer.counts),
+            }
+        });
+        InSyncSet {
+            members: status.electorate.awaited().iter().map(|id| config.name_of(*id)).collect(),
+            voters: status.configuration.voters().count(),
+            dropped: dropped.collect(),
+        }
+    }
+}
+
+fn all_patience(status: &Status) -> Option<f64> {
+    let patience = status.policy.all_patience.filter(|_| status.policy.commit == CommitRule::All);
+    patience.map(|patience| patience.as_secs_f64())
 }
 
 fn is_voter(config: &Config, replica: ReplicaId) -> bool {

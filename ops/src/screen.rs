@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::outlook::next_failure;
 use crate::quantity::{show_duration, show_size};
-use crate::report::{Peer, Report, Risk};
+use crate::report::{InSyncSet, Peer, Report, Risk};
 
 /// The whole of it; at most 25 lines for a volume of five replicas.
 #[must_use]
@@ -60,6 +60,9 @@ pub fn show(report: &Report) -> String {
     if let Some(risk) = &r.risk {
         let _ = writeln!(out, "  {}", show_risk(risk));
     }
+    if let Some(set) = &r.in_sync_set {
+        let _ = writeln!(out, "  {}", show_set(set));
+    }
     if let Some(text) = show_quorum(r) {
         let _ = writeln!(out, "  {text}");
     }
@@ -80,6 +83,7 @@ fn show_quorum(report: &Report) -> Option<String> {
     let quorum = &report.quorum;
     let since = show_duration(Duration::from_secs_f64(quorum.missing_seconds?));
     let end = match report.volume.quorum_patience_seconds {
+        _ if quorum.shrinks => "writes go on without them before long".to_owned(),
         Some(seconds) => {
             format!("requests wait {} and end with an error", show_duration(Duration::from_secs_f64(seconds)))
         }
@@ -96,6 +100,24 @@ fn show_quorum(report: &Report) -> Option<String> {
         }
         _ => format!("NO PRIMARY for {since}, as far as this replica knows; {end}"),
     })
+}
+
+/// For whom writes wait under commit rule `all`, and who fell out of that.
+fn show_set(set: &InSyncSet) -> String {
+    let mut text = format!("all: {} of {} in the in-sync set", set.members.len(), set.voters);
+    for dropped in &set.dropped {
+        let _ = write!(text, ", {} dropped", dropped.replica);
+        match (dropped.seconds, &dropped.why) {
+            (Some(seconds), Some(why)) => {
+                let _ = write!(text, " {} ago: {why}", show_duration(Duration::from_secs_f64(seconds)));
+            }
+            (Some(_), None) | (None, _) => text.push_str(" by an earlier primary"),
+        }
+        if dropped.in_sync {
+            text.push_str("; it is in sync, and joins again");
+        }
+    }
+    text
 }
 
 fn show_risk(risk: &Risk) -> String {

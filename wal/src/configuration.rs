@@ -35,6 +35,9 @@ pub enum Suffrage {
     Voter = 1,
     /// It is fed, and becomes a voter once it is in sync.
     Learner = 2,
+    /// Its promises and its durable frontier count, and under commit rule `all` no write waits for it: it fell out of
+    /// the set of those that do.
+    Lagging = 3,
 }
 
 impl Suffrage {
@@ -45,11 +48,22 @@ impl Suffrage {
             Suffrage::Observer => "observer",
             Suffrage::Voter => "voter",
             Suffrage::Learner => "learner",
+            Suffrage::Lagging => "lagging",
+        }
+    }
+
+    /// Whether its promises and its durable frontier count.
+    #[must_use]
+    pub const fn votes(self) -> bool {
+        match self {
+            Suffrage::Voter | Suffrage::Lagging => true,
+            Suffrage::Observer | Suffrage::Learner => false,
         }
     }
 
     fn from_code(code: u8) -> Option<Suffrage> {
-        [Suffrage::Observer, Suffrage::Voter, Suffrage::Learner].into_iter().find(|s| *s as u8 == code)
+        let all = [Suffrage::Observer, Suffrage::Voter, Suffrage::Learner, Suffrage::Lagging];
+        all.into_iter().find(|suffrage| *suffrage as u8 == code)
     }
 }
 
@@ -93,12 +107,29 @@ impl Configuration {
     /// Whether its promises and its durable frontier count.
     #[must_use]
     pub fn votes(&self, replica: ReplicaId) -> bool {
-        self.member(replica).is_some_and(|member| member.suffrage == Suffrage::Voter)
+        self.member(replica).is_some_and(|member| member.suffrage.votes())
     }
 
     /// All whose promises and durable frontiers count.
     pub fn voters(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.members.iter().filter(|member| member.suffrage.votes()).map(|member| member.replica)
+    }
+
+    /// The in-sync set: the voters for which each write waits under commit rule `all`.
+    pub fn awaited(&self) -> impl Iterator<Item = ReplicaId> + '_ {
         self.members.iter().filter(|member| member.suffrage == Suffrage::Voter).map(|member| member.replica)
+    }
+
+    /// Whether it votes and is not in that set.
+    #[must_use]
+    pub fn lags(&self, replica: ReplicaId) -> bool {
+        self.member(replica).is_some_and(|member| member.suffrage == Suffrage::Lagging)
+    }
+
+    /// Whether that set is more than half of the voters: then every majority of them meets it.
+    #[must_use]
+    pub fn awaits_a_majority(&self) -> bool {
+        self.awaited().count() * 2 > self.voters().count()
     }
 
     /// Whether lists and texts are no longer than we write them, and nobody is named twice.
@@ -253,6 +284,19 @@ mod tests {
         assert_eq!(three_again.number, 4);
         assert_eq!(three_again.retired, [ReplicaId(1)]);
         assert!(!three_again.votes(ReplicaId(1)) && three_again.votes(ReplicaId(9)));
+    }
+
+    #[test]
+    fn who_falls_out_of_the_set_still_votes() {
+        let three = three();
+        let two_of_three = three.with(member(3, Suffrage::Lagging));
+        check(&three, &two_of_three, None);
+        assert!(two_of_three.voters().eq(three.voters()), "it votes as before");
+        assert!(two_of_three.awaited().eq([ReplicaId(1), ReplicaId(2)]));
+        assert!(two_of_three.awaits_a_majority());
+        let one_of_three = two_of_three.with(member(2, Suffrage::Lagging));
+        assert!(!one_of_three.awaits_a_majority());
+        check(&two_of_three, &two_of_three.with(member(3, Suffrage::Voter)), None);
     }
 
     #[test]

@@ -58,11 +58,14 @@ pub enum Arena {
     Members,
     /// An operator forces promotions of whoever is alone, and declares dead whoever does not answer.
     Forced,
+    /// No operator, every copy counts until it keeps writes waiting, and copies are cut off, slow, killed, and joined by
+    /// others.
+    Awaited,
 }
 
 impl Arena {
     /// All of them.
-    pub const ALL: [Arena; 21] = [
+    pub const ALL: [Arena; 22] = [
         Arena::Swarm,
         Arena::Split,
         Arena::SplitWritten,
@@ -84,6 +87,7 @@ impl Arena {
         Arena::Forgotten,
         Arena::Members,
         Arena::Forced,
+        Arena::Awaited,
     ];
 
     /// Its name on a command line and in tables.
@@ -111,6 +115,7 @@ impl Arena {
             Arena::Forgotten => "forgotten",
             Arena::Members => "members",
             Arena::Forced => "forced",
+            Arena::Awaited => "awaited",
         }
     }
 
@@ -163,6 +168,7 @@ impl Arena {
             Bait::GrantIgnored => Arena::Split,
             Bait::AllRebuiltAtOnce => Arena::Swarm,
             Bait::BlankConfirms | Bait::WholeUnconfirmed | Bait::PromiseOutlives => Arena::Forgotten,
+            Bait::DroppedStillCurrent | Bait::DropUnrecorded | Bait::DropBelowMajority => Arena::Awaited,
             Bait::StaleConfigCounted | Bait::LearnerCounts | Bait::TwoAtOnce => Arena::Members,
             Bait::EraByCounting | Bait::ForceWithoutWait | Bait::ForceTokenUnchecked => Arena::Forced,
         }
@@ -199,6 +205,7 @@ impl Arena {
             }
             Arena::Links => {
                 profile.commit = CommitRule::All;
+                profile.all_patience = 0;
                 profile.reset = often(50, 400);
                 profile.cut = often(1000, 3000);
                 profile.one_way = often(1000, 3000);
@@ -208,6 +215,7 @@ impl Arena {
             Arena::RebuildAll => {
                 rebuild(profile);
                 profile.commit = CommitRule::All;
+                profile.all_patience = 0;
                 profile.reset = None;
             }
             Arena::RebuildCrashes => {
@@ -219,6 +227,7 @@ impl Arena {
             Arena::RebuildStarts => {
                 rebuild(profile);
                 profile.commit = CommitRule::All;
+                profile.all_patience = 0;
                 profile.reset = None;
                 profile.kill = often(300, 1000);
                 profile.promote = often(500, 2000);
@@ -274,6 +283,7 @@ impl Arena {
             }
             Arena::Members => members(profile),
             Arena::Forced => forced(profile),
+            Arena::Awaited => awaited(profile),
             Arena::UnattendedCrashes => {
                 unattended(profile);
                 profile.kill = often(200, 700);
@@ -391,6 +401,22 @@ fn forced(profile: &mut Profile) {
     profile.load.reads = 40;
     profile.load.gives_up = Some(SECOND);
     profile.writes_min = 0;
+}
+
+/// Writes wait for a copy that is lost for a little while, and then go on without it.
+fn awaited(profile: &mut Profile) {
+    members(profile);
+    profile.replicas = if profile.fragile == 1 { 5 } else { 3 };
+    profile.spares = 1;
+    profile.change = often(500, 2500);
+    profile.commit = CommitRule::All;
+    profile.all_patience = 150 * MILLIS;
+    profile.pause = often(400, 1500);
+    profile.disk.stalls = 1_000;
+    profile.disk.latency_max = 5 * MILLIS;
+    profile.load.outstanding = 8;
+    profile.load.think_max = 2 * MILLIS;
+    profile.geometry.log_bytes = LOG_BYTES_MIN;
 }
 
 fn split(profile: &mut Profile) {

@@ -6,7 +6,6 @@ use crate::disk::Crash;
 use crate::oracle::Failure;
 use crate::oracle::image::{refused, superblock};
 use crate::world::World;
-use seawall_engine::commit::copies_needed;
 use seawall_engine::status::Role;
 use seawall_wal::superblock::BaseState;
 
@@ -23,7 +22,7 @@ const WHOLE_MAX: u64 = 120 * SECOND;
 impl World {
     /// All but a bare quorum go away for ever. `false`: by contract an operator has to decide first.
     pub(crate) fn leave_a_quorum(&mut self) -> Result<bool, Failure> {
-        let needed = copies_needed(self.profile.commit, self.nodes.len()).max(self.nodes.len() / 2 + 1);
+        let needed = self.profile.copies_needed().max(self.nodes.len() / 2 + 1);
         let late = self.now.plus(WHOLE_MAX);
         // All have noted their restart, so that their disks say what they are worth.
         let next = self.now.plus(SECOND);

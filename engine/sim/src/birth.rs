@@ -80,6 +80,7 @@ fn limits(profile: &Profile) -> Limits {
     };
     Limits {
         quorum_patience: Some(Duration::from_secs(3)),
+        all_patience: Some(Duration::from_nanos(profile.all_patience)).filter(|patience| !patience.is_zero()),
         pulse_interval: Duration::from_millis(75),
         lease: Duration::from_nanos(profile.lease),
         silence_max: Duration::from_millis(1500),

@@ -6,7 +6,7 @@ use seawall_engine::change::Change;
 use seawall_engine::io::{Command, CommandId};
 use seawall_engine::maintenance::{LENGTH_MIN, Maintain};
 use seawall_engine::status::Status;
-use seawall_wal::configuration::{Configuration, Suffrage};
+use seawall_wal::configuration::{Configuration, Member, Suffrage};
 
 use crate::birth::{name, replica};
 use crate::clock::{MILLIS, SECOND};
@@ -124,12 +124,15 @@ impl World {
     pub(crate) fn change_under_way(&self, primary: &Status) -> Option<String> {
         let learner =
             primary.configuration.members.iter().find(|member| member.suffrage == Suffrage::Learner);
-        match (primary.pending, learner) {
-            (Some(at), _) => {
+        let lags = |member: &&Member| member.suffrage == Suffrage::Lagging;
+        let lagging = primary.configuration.members.iter().find(lags);
+        match (primary.pending, learner, lagging) {
+            (Some(at), ..) => {
                 Some(format!("configuration {} is pending at {at}", primary.configuration.number))
             }
-            (None, Some(learner)) => Some(format!("{} is a learner", learner.name)),
-            (None, None) => None,
+            (None, Some(learner), _) => Some(format!("{} is a learner", learner.name)),
+            (None, None, Some(lagging)) => Some(format!("{} is not in the in-sync set", lagging.name)),
+            (None, None, None) => None,
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) enum Stream {
     Side,
     /// Who works on which node, when and for how long.
     Maintenance,
+    /// How long writes wait for a copy under commit rule `all`.
+    Awaited,
 }
 
 impl Stream {
@@ -97,6 +99,7 @@ impl Stream {
             Stream::Forecast => 42,
             Stream::Side => 43,
             Stream::Maintenance => 44,
+            Stream::Awaited => 51,
         }
     }
 }

@@ -121,6 +121,8 @@ pub(crate) struct Profile {
     pub(crate) ack: Ack,
     /// Whether the replicas find a new primary themselves.
     pub(crate) automatic: bool,
+    /// Under commit rule `all`: how long writes wait for a copy, in nanoseconds; zero: for ever.
+    pub(crate) all_patience: u64,
     /// How long a lease is, in nanoseconds; zero: there are none.
     pub(crate) lease: u64,
     /// Sizes.
@@ -213,6 +215,7 @@ impl Profile {
             ]),
             ack: p.pick(&[Ack::Durable, Ack::Durable, Ack::Written]),
             automatic: false,
+            all_patience: 0,
             lease: LEASE,
             geometry: Geometry {
                 volume_blocks,
@@ -305,7 +308,7 @@ impl Profile {
         self.replicas = self.replicas.max(3);
         // Whoever is left works on, and nobody waits for the others.
         self.maintain = None;
-        if self.commit == CommitRule::All {
+        if !self.has_spare() {
             self.commit = CommitRule::Majority;
         }
         self
@@ -319,7 +322,8 @@ impl Profile {
     /// Some volumes change their members.
     fn draw_changes(&mut self, seed: u64) {
         let mut prng = Prng::new(seed, Stream::Members);
-        let fits = self.commit == CommitRule::Majority && self.device == DeviceProfile::default();
+        let fits = self.commit != CommitRule::One && self.shrinks();
+        let fits = fits && self.device == DeviceProfile::default();
         if fits && self.wipe.is_none() && !self.drain && prng.below(4) == 0 {
             self.spares = prng.pick(&[1, 1, 2]);
             self.change = Some(Every { min: 100 * MILLIS, max: 1500 * MILLIS });
@@ -339,9 +343,20 @@ impl Profile {
         self.automatic && self.commit != CommitRule::One
     }
 
-    /// Whether writes go on without one of the copies.
+    /// Whether writes go on without one of the copies, if need be after a while.
     pub(crate) fn has_spare(&self) -> bool {
-        copies_needed(self.commit, self.replicas) < self.replicas
+        self.copies_needed() < self.replicas
+    }
+
+    /// So many copies are enough for writes, if need be after a while.
+    pub(crate) fn copies_needed(&self) -> usize {
+        let rule = if self.shrinks() { CommitRule::Majority } else { self.commit };
+        copies_needed(if self.commit == CommitRule::One { self.commit } else { rule }, self.replicas)
+    }
+
+    /// Whether no commit rule makes writes wait for each voter for ever.
+    fn shrinks(&self) -> bool {
+        self.commit != CommitRule::All || self.all_patience > 0
     }
 
     /// What is aimed, from a stream of its own.
@@ -361,6 +376,7 @@ impl Profile {
         self.settle_weather(&mut Prng::new(seed, Stream::Weather));
         let p = &mut Prng::new(seed, Stream::Failover);
         self.automatic = p.below(4) > 0;
+        self.all_patience = Prng::new(seed, Stream::Awaited).pick(&[0, SECOND / 5, SECOND / 2, SECOND]);
         self.lease = p.pick(&[0, LEASE, LEASE, LEASE, LEASE, LEASE, 2 * LEASE, 2 * LEASE]);
     }
 }

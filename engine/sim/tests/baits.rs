@@ -163,5 +163,8 @@ baits! {
     a_quorum_of_the_members_before_is_caught: StaleConfigCounted by ["both-majorities", "durable-before-done"];
     a_learner_that_counts_is_caught: LearnerCounts by ["both-majorities", "durable-before-done"];
     a_second_change_while_one_is_pending_is_caught: TwoAtOnce by ["both-majorities", "durable-before-done", "one-history"];
+    a_dropped_copy_that_counts_is_caught: DroppedStillCurrent by ["durable-before-done", "only-committed-goes-home"];
+    a_copy_that_is_dropped_without_a_record_is_caught: DropUnrecorded by ["durable-before-done"];
+    a_set_below_the_majority_is_caught: DropBelowMajority by ["durable-before-done", "both-majorities", "only-committed-goes-home"];
     a_feed_that_goes_on_without_a_handshake_is_caught: ResumeUnasked by ["one-history", "log-is-dense"];
 }

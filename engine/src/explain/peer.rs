@@ -7,6 +7,8 @@ use crate::status::PeerStatus;
 pub enum PeerRule {
     /// It is in sync.
     Counts,
+    /// It is in sync, and no write waits for it.
+    Lagging,
     /// Its copy is being rebuilt.
     Rebuilding,
     /// It is sent what it lacks.
@@ -23,8 +25,9 @@ pub enum PeerRule {
 
 impl PeerRule {
     /// All of them.
-    pub const ALL: [PeerRule; 7] = [
+    pub const ALL: [PeerRule; 8] = [
         PeerRule::Counts,
+        PeerRule::Lagging,
         PeerRule::Rebuilding,
         PeerRule::CatchingUp,
         PeerRule::Greeting,
@@ -38,6 +41,7 @@ impl PeerRule {
     pub const fn name(self) -> &'static str {
         match self {
             PeerRule::Counts => "counts",
+            PeerRule::Lagging => "lagging",
             PeerRule::Rebuilding => "rebuilding",
             PeerRule::CatchingUp => "catching-up",
             PeerRule::Greeting => "greeting",
@@ -57,10 +61,11 @@ impl PeerRule {
     /// Whether this rule claims a peer. No two do.
     #[must_use]
     pub fn fires(self, facts: PeerFacts) -> bool {
-        let PeerFacts { counts, rebuilding, fed, speaks, session, maintained } = facts;
+        let PeerFacts { counts, lagging, rebuilding, fed, speaks, session, maintained } = facts;
         let away = !counts && !rebuilding && !fed && !speaks;
         match self {
-            PeerRule::Counts => counts,
+            PeerRule::Counts => counts && !lagging,
+            PeerRule::Lagging => counts && lagging,
             PeerRule::Rebuilding => !counts && rebuilding,
             PeerRule::CatchingUp => !counts && !rebuilding && fed,
             PeerRule::Greeting => !counts && !rebuilding && !fed && speaks,
@@ -76,6 +81,8 @@ impl PeerRule {
 pub struct PeerFacts {
     /// Whether its frontier counts for commit.
     pub counts: bool,
+    /// Whether it votes and is not in the in-sync set.
+    pub lagging: bool,
     /// Whether its copy is being rebuilt.
     pub rebuilding: bool,
     /// Whether it is fed.
@@ -94,6 +101,7 @@ impl PeerFacts {
     pub fn of(peer: &PeerStatus) -> PeerFacts {
         PeerFacts {
             counts: peer.counts,
+            lagging: peer.lagging,
             rebuilding: peer.rebuilding,
             fed: peer.fed,
             speaks: peer.speaks,
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn exactly_one_rule_says_why_a_peer_counts_or_not() {
-        for bits in 0..1 << 6 {
+        for bits in 0..1 << 7 {
             let bit = |at: u32| bits >> at & 1 == 1;
             let facts = PeerFacts {
                 counts: bit(0),
@@ -118,6 +126,7 @@ mod tests {
                 speaks: bit(3),
                 session: bit(4),
                 maintained: bit(5),
+                lagging: bit(6),
             };
             assert_eq!(PeerRule::ALL.into_iter().filter(|rule| rule.fires(facts)).count(), 1, "{facts:?}");
         }

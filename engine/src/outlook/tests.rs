@@ -32,6 +32,7 @@ fn volume(commit: CommitRule, copies: &str) -> Facts {
         lease: Duration::from_secs(1),
         missed_after: Duration::from_secs(1),
         patience: Some(Duration::from_secs(60)),
+        all_patience: Some(Duration::from_secs(3)),
     };
     let voters = copies.iter().filter(|copy| copy.voter).map(|copy| copy.replica).collect();
     let electorate = Electorate::new(voters, None);
@@ -47,7 +48,7 @@ fn rules(facts: &Facts, deed: Deed) -> Vec<&'static str> {
 #[test]
 fn exactly_one_rule_fires_in_every_situation_and_each_in_some() {
     let mut fired = Vec::new();
-    for bits in 0..1 << 8 {
+    for bits in 0..1 << 9 {
         let bit = |at: u32| bits >> at & 1 == 1;
         let situation = Situation {
             voter: bit(0),
@@ -58,6 +59,7 @@ fn exactly_one_rule_fires_in_every_situation_and_each_in_some() {
             elects: bit(5),
             acts: bit(6),
             maintained: bit(7),
+            shrinks: bit(8),
         };
         let firing: Vec<Rule> = Rule::ALL.into_iter().filter(|rule| rule.fires(situation)).collect();
         assert_eq!(firing, [Rule::of(situation)], "{situation:?}");
@@ -104,8 +106,22 @@ fn two_copies_are_never_a_majority_without_each_other() {
 }
 
 #[test]
-fn under_all_no_voter_may_be_lost_and_a_spare_may() {
+fn under_all_writes_wait_for_a_lost_voter_until_the_set_has_shrunk() {
     let facts = volume(CommitRule::All, "sssS");
+    assert_eq!(rules(&facts, Deed::Kill), ["fails-over", "set-shrinks", "set-shrinks", "spare-lost"]);
+    let outlook = facts.outlook(Deed::Kill, ReplicaId(1)).unwrap();
+    assert_eq!((outlook.pause, outlook.needed), (Some(Duration::from_secs(3)), 2));
+    let facts = volume(CommitRule::All, "ss-");
+    let shrunk = facts.electorate.clone().awaiting(alloc::vec![ReplicaId(0), ReplicaId(1)]);
+    let facts = Facts { electorate: shrunk, ..facts };
+    assert_eq!(rules(&facts, Deed::Kill), ["majority-missing", "quorum-lost", "quorum-stays"]);
+    assert_eq!(rules(&volume(CommitRule::All, "ss"), Deed::Kill), ["majority-missing", "quorum-lost"]);
+}
+
+#[test]
+fn a_set_that_never_shrinks_stops_writes_when_one_of_it_is_lost() {
+    let mut facts = volume(CommitRule::All, "sssS");
+    facts.policy.all_patience = None;
     assert_eq!(rules(&facts, Deed::Kill), ["copies-missing", "quorum-lost", "quorum-lost", "spare-lost"]);
 }
 

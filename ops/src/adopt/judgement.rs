@@ -57,7 +57,7 @@ impl Finding {
 
 impl Member {
     pub(super) fn votes(&self) -> bool {
-        self.suffrage == Suffrage::Voter
+        self.suffrage.votes()
     }
 }
 
@@ -90,7 +90,20 @@ pub(super) fn judge(
     let mut notes = Vec::new();
     check_histories(&disks, &mut notes)?;
     let newest = newest_configuration(&disks)?;
-    let members = members(newest, &disks, addresses, &mut notes)?;
+    let newest = newest.clone();
+    let members = members(&newest, &disks, addresses, &mut notes)?;
+    // Of logs that end alike, those that writes waited for come first.
+    disks.sort_by_key(|disk| {
+        (!disk.is_whole(), std::cmp::Reverse((disk.tail_epoch, disk.end)), newest.lags(disk.id()))
+    });
+    for disk in disks.iter().filter(|disk| newest.lags(disk.id())) {
+        notes.push(format!(
+            "{}: writes had stopped waiting for this copy by configuration {}; it may lack what clients were promised \
+             since, which the copies of the in-sync set hold",
+            disk.path.display(),
+            newest.number
+        ));
+    }
     note_terms(&disks, &mut notes);
     if let Some(name) = name {
         name.clone_into(&mut terms.name);
@@ -238,7 +251,9 @@ fn newest_configuration(disks: &[Evidence]) -> Result<&Configuration, Fault> {
         let members = disk.superblock.configuration.members.iter();
         let names = members.map(|m| match m.suffrage {
             Suffrage::Voter => m.name.clone(),
-            Suffrage::Observer | Suffrage::Learner => format!("{} ({})", m.name, m.suffrage.name()),
+            Suffrage::Observer | Suffrage::Learner | Suffrage::Lagging => {
+                format!("{} ({})", m.name, m.suffrage.name())
+            }
         });
         format!("a disk of {}, configuration {}", names.collect::<Vec<_>>().join(", "), of(disk).1)
     };

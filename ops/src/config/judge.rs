@@ -14,9 +14,9 @@ use super::page::Page;
 use super::raw::{Raw, RawReplica, RawTransport, RawVolume};
 use super::shape::nearest;
 use super::{
-    BRANCH_BYTES_DEFAULT, BRANCH_TIME_DEFAULT, BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config, KeyFiles,
-    LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits, Listen, NAME_BYTES_MAX, NoQuorum, Replica, SILENCE_MIN,
-    SOCKET_PATH_BYTES_MAX, Transport, VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
+    AllPatience, BRANCH_BYTES_DEFAULT, BRANCH_TIME_DEFAULT, BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MIN, Config,
+    KeyFiles, LOG_BYTES_DEFAULT, LOG_BYTES_MIN, Limits, Listen, NAME_BYTES_MAX, NoQuorum, Replica,
+    SILENCE_MIN, SOCKET_PATH_BYTES_MAX, Transport, VOLUME_BYTES_MIN, WINDOW_BYTES_MIN,
 };
 use crate::fault::Fault;
 use crate::quantity;
@@ -54,10 +54,7 @@ impl Judge<'_> {
             name: self.volume_name(&raw.volume.name)?,
             volume: self.volume_id(&raw.volume)?,
             volume_bytes: self.volume_bytes(&raw.volume)?,
-            commit: self.choice(
-                raw.volume.commit.as_ref(),
-                &[("majority", CommitRule::Majority), ("all", CommitRule::All), ("one", CommitRule::One)],
-            )?,
+            commit: self.commit(raw)?,
             ack: self
                 .choice(raw.volume.ack.as_ref(), &[("durable", Ack::Durable), ("written", Ack::Written)])?,
             failover: self.choice(
@@ -65,6 +62,7 @@ impl Judge<'_> {
                 &[("automatic", Failover::Automatic), ("manual", Failover::Manual)],
             )?,
             no_quorum: self.no_quorum(raw)?,
+            all_patience: self.all_patience(raw)?,
             first_primary,
             replicas,
             limits: Limits {
@@ -80,6 +78,37 @@ impl Judge<'_> {
                 lease: limits.lease.as_ref().map(|t| self.silence(t)).transpose()?,
             },
         })
+    }
+
+    fn commit(&self, raw: &Raw) -> Result<CommitRule, Fault> {
+        let rules = [("majority", CommitRule::Majority), ("all", CommitRule::All), ("one", CommitRule::One)];
+        self.choice(raw.volume.commit.as_ref(), &rules)
+    }
+
+    /// Clients would be told of a missing quorum before the set is without the copy that is missing.
+    fn all_patience(&self, raw: &Raw) -> Result<AllPatience, Fault> {
+        let Some(text) = &raw.volume.all_patience else { return Ok(AllPatience::Usual) };
+        if self.commit(raw)? != CommitRule::All {
+            return Err(self
+                .fault(text, "only commit rule \"all\" waits for each copy")
+                .found("all_patience without commit = \"all\"")
+                .next("leave it out, or say commit = \"all\""));
+        }
+        if text.get_ref() == "wait" {
+            return Ok(AllPatience::Wait);
+        }
+        let patience = self.duration(text)?;
+        let quorum = raw.limits.quorum_patience.as_ref().map(|t| self.duration(t)).transpose()?;
+        let quorum = quorum.or(seawall_engine::setup::Limits::default().quorum_patience);
+        match quorum.filter(|_| raw.volume.no_quorum.as_ref().is_none_or(|policy| policy.get_ref() != "wait"))
+        {
+            Some(quorum) if patience >= quorum => Err(self
+                .fault(text, "requests would end with an error before the copy they wait for is dropped")
+                .found(format!("{patience:?}"))
+                .expected(format!("less than quorum_patience, which is {quorum:?}; or \"wait\""))
+                .next("choose a shorter time")),
+            Some(_) | None => Ok(AllPatience::For(patience)),
+        }
     }
 
     fn no_quorum(&self, raw: &Raw) -> Result<NoQuorum, Fault> {

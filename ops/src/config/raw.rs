@@ -41,6 +41,7 @@ pub(super) struct RawVolume {
     pub(super) ack: Option<Spanned<String>>,
     pub(super) failover: Option<Spanned<String>>,
     pub(super) no_quorum: Option<Spanned<String>>,
+    pub(super) all_patience: Option<Spanned<String>>,
     pub(super) first_primary: Spanned<String>,
 }
 

@@ -60,6 +60,40 @@ fn a_good_file_is_understood() {
 }
 
 #[test]
+fn how_long_all_waits_for_a_copy_is_for_all_alone_and_shorter_than_requests_wait() {
+    let with = |line: &str| parse(&GOOD.replace("commit = \"all\"\n", line));
+    assert_eq!(parse(GOOD).unwrap().all_patience, AllPatience::Usual);
+    let told = with("commit = \"all\"\nall_patience = \"1s\"\n").unwrap();
+    assert_eq!(told.all_patience, AllPatience::For(Duration::from_secs(1)));
+    assert_eq!(with("commit = \"all\"\nall_patience = \"wait\"\n").unwrap().all_patience, AllPatience::Wait);
+    check(
+        "commit = \"all\"\n",
+        "all_patience = \"1s\"\n",
+        r#"
+seawall: error[config]: etc/seawall.toml:17:16: only commit rule "all" waits for each copy
+     |
+  17 | all_patience = "1s"
+     |                ^^^^
+  found:    all_patience without commit = "all"
+  do:       leave it out, or say commit = "all"
+"#,
+    );
+    check(
+        "commit = \"all\"\n",
+        "commit = \"all\"\nall_patience = \"60s\"\n",
+        r#"
+seawall: error[config]: etc/seawall.toml:18:16: requests would end with an error before the copy they wait for is dropped
+     |
+  18 | all_patience = "60s"
+     |                ^^^^^
+  found:    60s
+  expected: less than quorum_patience, which is 60s; or "wait"
+  do:       choose a shorter time
+"#,
+    );
+}
+
+#[test]
 fn a_typo_in_a_key_is_pointed_at() {
     check(
         "home = ",

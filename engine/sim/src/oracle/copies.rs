@@ -45,6 +45,10 @@ pub(crate) struct Copies {
     pub(crate) rolls: Vec<u8>,
     /// Every such list that there ever was.
     pub(crate) all_rolls: Vec<u8>,
+    /// Under commit rule `all`: for whom that write had to wait, as bits; each of these would have done.
+    pub(crate) sets: Vec<u8>,
+    /// Every in-sync set that there ever was.
+    pub(crate) all_sets: Vec<u8>,
     ack: Ack,
     held: Vec<Held>,
     unflushed: Vec<Vec<Unflushed>>,
@@ -62,6 +66,8 @@ impl Copies {
             rule: profile.commit,
             rolls: vec![roll],
             all_rolls: vec![roll],
+            sets: vec![roll],
+            all_sets: vec![roll],
             ack: profile.ack,
             held: Vec::new(),
             unflushed: vec![Vec::new(); profile.nodes()],
@@ -183,12 +189,13 @@ impl Copies {
         if !self.decides(copies) {
             let how = if durably { "on stable storage" } else { "written" };
             let detail = format!(
-                "write {} completed with {} copies {how} (durable on {:05b}, written on {:05b}), voters are {:?}",
+                "write {} completed with {} copies {how} (durable on {:05b}, written on {:05b}), voters are {:?}, in-sync sets {:?}",
                 stamp.0,
                 copies.count_ones(),
                 held.durable,
                 held.written,
-                self.rolls
+                self.rolls,
+                self.sets
             );
             return Err(Failure::new("durable-before-done", detail));
         }
@@ -238,14 +245,28 @@ impl Copies {
     /// Whether these copies are a quorum of those voters.
     fn is_quorum(&self, roll: u8, copies: u8) -> bool {
         let voters = if self.is_alone() { copies } else { copies & roll };
-        voters.count_ones() as usize >= copies_needed(self.rule, roll.count_ones() as usize)
+        voters.count_ones() as usize >= self.needed(roll)
+    }
+
+    fn needed(&self, roll: u8) -> usize {
+        // Of `all` the set says the rest.
+        let rule = if self.rule == CommitRule::One { CommitRule::One } else { CommitRule::Majority };
+        copies_needed(rule, roll.count_ones() as usize)
+    }
+
+    /// Invariant: dropped-by-record. Whether they are all of one of these in-sync sets, where that is asked for.
+    fn holds_a_set(&self, sets: &[u8], copies: u8) -> bool {
+        self.rule != CommitRule::All || sets.iter().any(|set| copies & set == *set)
     }
 
     /// Whether they are one of all who decide.
     fn decides(&self, copies: u8) -> bool {
         match self.rolls[..] {
             [] => self.was_enough(copies),
-            _ => self.rolls.iter().all(|roll| self.is_quorum(*roll, copies)),
+            _ => {
+                let quorum = self.rolls.iter().all(|roll| self.is_quorum(*roll, copies));
+                quorum && self.holds_a_set(&self.sets, copies)
+            }
         }
     }
 
@@ -256,12 +277,13 @@ impl Copies {
 
     /// Whether they were one of some configuration.
     fn was_enough(&self, copies: u8) -> bool {
-        self.all_rolls.iter().any(|roll| self.is_quorum(*roll, copies))
+        let quorum = self.all_rolls.iter().any(|roll| self.is_quorum(*roll, copies));
+        quorum && self.holds_a_set(&self.all_sets, copies)
     }
 
     /// One copy is enough.
     fn is_alone(&self) -> bool {
-        self.all_rolls.iter().all(|roll| copies_needed(self.rule, roll.count_ones() as usize) == 1)
+        self.all_rolls.iter().all(|roll| self.needed(*roll) == 1)
     }
 
     fn note_place(&mut self, record: &Unflushed) {

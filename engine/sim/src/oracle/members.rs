@@ -4,16 +4,18 @@
 use std::collections::BTreeMap;
 
 use seawall_engine::commit::majority;
-use seawall_engine::io::AppendPart;
+use seawall_engine::io::{AppendPart, Area};
 use seawall_engine::setup::CommitRule;
 use seawall_wal::configuration::{Configuration, Member, Suffrage};
 use seawall_wal::names::{Crc, Era, Lsn};
-use seawall_wal::record::{Kind, RecordHeader};
+use seawall_wal::record::{HEADER_BYTES, Kind, RecordHeader};
 use seawall_wal::superblock::Superblock;
 
 use crate::birth::replica;
+use crate::disk::Disk;
 use crate::oracle::Failure;
 use crate::oracle::history::History;
+use crate::oracle::ring::append_bytes;
 use crate::profile::Profile;
 
 /// A record of a configuration, wherever it is.
@@ -45,10 +47,14 @@ pub(crate) struct Members {
     known_eras: Vec<Era>,
     /// The configurations of its log.
     logs: Vec<Vec<(Lsn, Crc)>>,
+    /// Records of configurations that its disk was given and has not ended: place in the log area, and header.
+    given: Vec<Vec<(u64, RecordHeader)>>,
     changes: BTreeMap<(Lsn, Crc), Change>,
     born: Configuration,
     /// Every list of voters that there was before a promotion was forced.
     past: Vec<u8>,
+    /// Every in-sync set.
+    past_sets: Vec<u8>,
     /// The newest that was committed.
     newest: Configuration,
 }
@@ -68,9 +74,11 @@ impl Members {
             known: vec![born.clone(); profile.nodes()],
             known_eras: vec![Era::FIRST; profile.nodes()],
             logs: vec![Vec::new(); profile.nodes()],
+            given: vec![Vec::new(); profile.nodes()],
             changes: BTreeMap::new(),
             newest: born.clone(),
             past: vec![bits(&born)],
+            past_sets: vec![awaited(&born)],
             born,
         }
     }
@@ -114,20 +122,48 @@ impl Members {
             if header.kind == Kind::Padding {
                 continue;
             }
-            self.logs[node].retain(|(lsn, _)| *lsn < header.lsn);
-            let forced = header.kind == Kind::EpochStart && !header.body.is_empty();
-            if header.kind != Kind::Configuration && !forced {
-                continue;
+            self.given[node].retain(|(_, given)| given.lsn != header.lsn);
+            self.note(node, &header);
+        }
+    }
+
+    /// A disk is given records for its log from `offset` on: even if the node crashes before that ends, they may be
+    /// there.
+    pub(crate) fn on_given(&mut self, node: usize, offset: u64, parts: &[AppendPart], unit: u64) {
+        let mut next = offset;
+        for part in parts {
+            let at = next;
+            next += append_bytes(core::slice::from_ref(part), unit);
+            let header = RecordHeader::decode(&part.header).map(|(header, _)| header);
+            self.given[node].extend(header.into_iter().filter(brings_members).map(|header| (at, header)));
+        }
+    }
+
+    /// A life has ended: what is on the disk now.
+    pub(crate) fn on_crashed(&mut self, node: usize, disk: &Disk) {
+        for (offset, given) in core::mem::take(&mut self.given[node]) {
+            let bytes = disk.view(Area::Log, offset, HEADER_BYTES);
+            let there = RecordHeader::decode(bytes.first_chunk().expect("a header's bytes"));
+            if there.is_ok_and(|(header, _)| header.digest() == given.digest()) {
+                self.note(node, &given);
             }
-            let before = self.of(node).clone();
-            let Some(next) = before.after(&header.body) else { continue };
-            let before = Some(before).filter(|_| !forced);
-            let at = (header.lsn, header.digest());
-            let known = Change { before, next, held: 0, judged: false };
-            self.changes.entry(at).or_insert(known).held |= 1 << node;
-            if self.changes[&at].next.number > self.known[node].number {
-                self.logs[node].push(at);
-            }
+        }
+    }
+
+    /// A record is in a log, and the last one there.
+    fn note(&mut self, node: usize, header: &RecordHeader) {
+        self.logs[node].retain(|(lsn, _)| *lsn < header.lsn);
+        if !brings_members(header) {
+            return;
+        }
+        let before = self.of(node).clone();
+        let Some(next) = before.after(&header.body) else { return };
+        let before = Some(before).filter(|_| header.kind == Kind::Configuration);
+        let at = (header.lsn, header.digest());
+        let known = Change { before, next, held: 0, judged: false };
+        self.changes.entry(at).or_insert(known).held |= 1 << node;
+        if self.changes[&at].next.number > self.known[node].number {
+            self.logs[node].push(at);
         }
     }
 
@@ -136,13 +172,20 @@ impl Members {
         self.logs[node].last().map_or(&self.known[node], |at| &self.changes[at].next)
     }
 
+    /// Below which position the configurations of a primary's log have a say on a record: one that was forced decides on
+    /// all that the log holds.
+    fn decided_to(&self, node: usize, record: Lsn) -> Lsn {
+        let log = &self.logs[node];
+        let counts = |(at, change): &(&(Lsn, Crc), &Change)| change.judged || log.contains(at);
+        let forced = self.changes.iter().rev().filter(counts).find(|(_, change)| change.before.is_none());
+        forced.map_or(record, |((lsn, _), _)| record.max(lsn.next()))
+    }
+
     /// Who decides on a record of a primary's log: nodes as bits, one list for each configuration that has a say.
     pub(crate) fn rolls(&self, node: usize, record: Lsn) -> Vec<u8> {
         let log = &self.logs[node];
         let counts = |(at, change): &(&(Lsn, Crc), &Change)| change.judged || log.contains(at);
-        // One that was forced decides on all that the log holds.
-        let forced = self.changes.iter().rev().filter(counts).find(|(_, change)| change.before.is_none());
-        let to = forced.map_or(record, |((lsn, _), _)| record.max(lsn.next()));
+        let to = self.decided_to(node, record);
         let Some((_, change)) = self.changes.range(..(to, Crc(0))).rev().find(counts) else {
             return vec![bits(&self.born)];
         };
@@ -163,7 +206,7 @@ impl Members {
 
     /// A promotion was forced behind `first`: what else was to be the membership is void.
     pub(crate) fn on_forced(&mut self, history: &History, first: Lsn) {
-        self.past = self.all_rolls();
+        (self.past, self.past_sets) = (self.all_rolls(), self.all_sets());
         self.changes.retain(|(lsn, digest), _| *lsn < first && history.committed(*lsn) == Some(*digest));
         let changes = &self.changes;
         for log in &mut self.logs {
@@ -173,6 +216,37 @@ impl Members {
         self.changes.values_mut().for_each(|change| change.judged = true);
         let newest = self.changes.values().next_back().map(|change| &change.next);
         self.newest = newest.unwrap_or(&self.born).clone();
+    }
+
+    /// For whom a write at `record` of a primary's log had to wait under commit rule `all`, as bits; each of these would
+    /// have done. It waits for the set of the newest configuration that enough disks hold, and for those of all later ones
+    /// up to the write. A later one yet may count once enough disks hold it, the primary's own among them or not.
+    pub(crate) fn sets(&self, node: usize, record: Lsn) -> Vec<u8> {
+        let known = self.changes.range(..(self.decided_to(node, record), Crc(0))).rev();
+        let known = known.filter(|(at, change)| change.judged || self.logs[node].contains(at));
+        let (mut set, mut number, mut sure) = (0, 0, false);
+        for (_, change) in known {
+            set |= awaited(&change.next);
+            (number, sure) = (change.next.number, change.before.is_none() || change.is_held());
+            if sure {
+                break;
+            }
+        }
+        if !sure {
+            (set, number) = (set | awaited(&self.born), 0);
+        }
+        let later = self.changes.values().filter(|change| change.next.number > number && change.is_held());
+        core::iter::once(set).chain(later.map(|change| awaited(&change.next))).collect()
+    }
+
+    /// Every in-sync set that there ever was.
+    pub(crate) fn all_sets(&self) -> Vec<u8> {
+        let mut sets: Vec<u8> = self.changes.values().map(|change| awaited(&change.next)).collect();
+        sets.push(awaited(&self.newest));
+        sets.extend(&self.past_sets);
+        sets.sort_unstable();
+        sets.dedup();
+        sets
     }
 
     /// What was committed meanwhile had the majorities that it needs.
@@ -207,6 +281,23 @@ impl Members {
 
 fn bits(configuration: &Configuration) -> u8 {
     (0..8).filter(|node| configuration.votes(replica(*node))).fold(0, |bits, node| bits | 1 << node)
+}
+
+/// Whether a record brings a configuration: one of its own, or the start of an era.
+fn brings_members(header: &RecordHeader) -> bool {
+    match header.kind {
+        Kind::Configuration => true,
+        Kind::EpochStart => !header.body.is_empty(),
+        Kind::Write | Kind::WriteZeroes | Kind::Trim | Kind::Padding | Kind::Attach | Kind::Maintenance => {
+            false
+        }
+    }
+}
+
+/// Its in-sync set, as bits.
+fn awaited(configuration: &Configuration) -> u8 {
+    let awaits = |node: &usize| configuration.awaited().any(|replica_of| replica_of == replica(*node));
+    (0..8).filter(awaits).fold(0, |bits, node| bits | 1 << node)
 }
 
 fn most(roll: u8) -> u32 {

@@ -184,6 +184,7 @@ impl Oracle {
             self.home.on_append(parts, &here.pool);
             let unit = u64::from(here.disk.geometry().unit_bytes);
             self.history.on_given(node, *offset, parts, unit)?;
+            self.members.on_given(node, *offset, parts, unit);
         }
         Ok(())
     }
@@ -218,7 +219,7 @@ impl Oracle {
                 }
             }
         }
-        self.copies.all_rolls = self.members.all_rolls();
+        self.note_members();
         self.copies.on_ended(node, op, what, good, disk, pool)
     }
 
@@ -227,11 +228,17 @@ impl Oracle {
         self.lives.on_started(node, disk);
     }
 
+    fn note_members(&mut self) {
+        self.copies.all_rolls = self.members.all_rolls();
+        self.copies.all_sets = self.members.all_sets();
+    }
+
     /// A life has ended: what is on the disk now.
     pub(crate) fn on_crashed(&mut self, node: usize, crash: Crash, disk: &Disk) {
         self.copies.on_crashed(node, crash, disk);
         self.home.on_crash(node);
         self.history.on_crashed(node, disk);
+        self.members.on_crashed(node, disk);
         self.branches.on_crashed(node, disk);
         self.sessions.on_crash(node);
         self.upkeep.on_crash(node);
@@ -289,6 +296,7 @@ impl Oracle {
     pub(crate) fn weigh_members(&mut self, node: Option<usize>, stamp: Stamp) {
         let at = self.copies.place(stamp);
         self.copies.rolls = node.map_or_else(Vec::new, |node| self.members.rolls(node, at));
-        self.copies.all_rolls = self.members.all_rolls();
+        self.copies.sets = node.map_or_else(Vec::new, |node| self.members.sets(node, at));
+        self.note_members();
     }
 }

@@ -165,6 +165,8 @@ mod tests {
             next_try: None,
             behind: AtRisk::default(),
             counts: state == "in-sync",
+            lagging: false,
+            dropped: None,
             received: Lsn(durable),
             written: Lsn(durable),
             durable: Lsn(durable),

@@ -6,7 +6,7 @@
 use super::{
     Bounds, DeviceProfile, DiskProfile, Every, LEASE, LoadProfile, NetProfile, Profile, WireProfile,
 };
-use crate::clock::MILLIS;
+use crate::clock::{MILLIS, SECOND};
 use crate::device::Loss;
 use crate::word::{Span, Word};
 use seawall_engine::setup::{Ack, CommitRule};
@@ -44,6 +44,7 @@ knobs! {
     "commit" commit commit;
     "ack" ack ack;
     "automatic" flag automatic;
+    "all-patience" span all_patience;
     "lease" span lease;
     "blocks" count geometry.volume_blocks;
     "log" bytes geometry.log_bytes;
@@ -96,6 +97,7 @@ impl Profile {
             commit: CommitRule::Majority,
             ack: Ack::Durable,
             automatic: false,
+            all_patience: SECOND,
             lease: LEASE,
             geometry: Geometry {
                 volume_blocks: 1024,

@@ -141,6 +141,25 @@ fn a_disk_that_was_away_when_the_members_changed_has_nothing_to_say_of_them() {
 }
 
 #[test]
+fn a_copy_that_writes_did_not_wait_for_comes_after_one_that_they_waited_for_and_is_told_of() {
+    let (mut one, mut other) = (disk(2, &[(1, 0)], 60, 40), disk(1, &[(1, 0)], 60, 40));
+    for disk in [&mut one, &mut other] {
+        disk.superblock.configuration.number = 1;
+        disk.superblock.configuration.members[1].suffrage = Suffrage::Lagging;
+    }
+    let finding = adopt(vec![one, other.clone()]).unwrap();
+    let order: Vec<u64> = finding.disks.iter().map(|disk| disk.id().0).collect();
+    assert_eq!(order, [1, 2]);
+    assert_eq!(finding.votes(), (2, 2), "it votes all the same");
+    assert!(finding.notes.iter().any(|note| note.starts_with("/disks/2: writes had stopped waiting")));
+    // It was dropped after its own superblock was written, and does not know.
+    let ignorant = disk(2, &[(1, 0)], 50, 40);
+    let finding = adopt(vec![ignorant, other]).unwrap();
+    assert_eq!(finding.disks[0].id().0, 1);
+    assert!(finding.notes.iter().any(|note| note.contains("/disks/2")), "{:?}", finding.notes);
+}
+
+#[test]
 fn a_replica_knows_best_where_it_listens_and_of_one_that_is_not_here_the_others_must_agree() {
     let mut moved = disk(1, &[(1, 0)], 60, 40);
     moved.superblock.configuration.members[0].address = "new.example:7001".into();
