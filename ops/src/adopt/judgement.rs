@@ -79,7 +79,8 @@ pub(super) fn judge(
 ) -> Result<Finding, Fault> {
     // What a disk that was made anew holds came from another copy, and it can't vouch for what it promised before.
     let word = |disk: &Evidence| (!disk.is_whole(), disk.superblock.promises_lost);
-    disks.sort_by_key(|disk| (word(disk), std::cmp::Reverse((disk.tail_epoch, disk.end))));
+    let rank = |disk: &Evidence| (word(disk), std::cmp::Reverse((disk.tail_epoch, disk.end)));
+    disks.sort_by_key(rank);
     let Some(best) = disks.first() else {
         return Err(Fault::new(Exit::NotFormatted, "there is no main device of a replica among these"));
     };
@@ -93,9 +94,7 @@ pub(super) fn judge(
     let newest = newest.clone();
     let members = members(&newest, &disks, addresses, &mut notes)?;
     // Of logs that end alike, those that writes waited for come first.
-    disks.sort_by_key(|disk| {
-        (!disk.is_whole(), std::cmp::Reverse((disk.tail_epoch, disk.end)), newest.lags(disk.id()))
-    });
+    disks.sort_by_key(|disk| (rank(disk), newest.lags(disk.id())));
     for disk in disks.iter().filter(|disk| newest.lags(disk.id())) {
         notes.push(format!(
             "{}: writes had stopped waiting for this copy by configuration {}; it may lack what clients were promised \
