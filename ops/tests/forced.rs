@@ -7,9 +7,10 @@ mod site;
 
 use std::io::Read;
 use std::process::Output;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use cluster::{Cluster, Load};
+use cluster::{Cluster, Load, PATIENCE};
 use seawall_ops::force::Preview;
 use seawall_ops::nbd::{self, Command};
 use site::{Shape, text};
@@ -31,6 +32,20 @@ fn write(stream: &mut nbd::Stream, block: u64, byte: u8) {
 
 fn force(cluster: &Cluster, arguments: &[&str]) -> Output {
     cluster.run(B, &[&["promote", "--force"], arguments].concat())
+}
+
+/// A restart is not over when it has a role: until its replica takes part, nothing can be forced there.
+fn await_preview(cluster: &Cluster) -> Preview {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = force(cluster, &["--json"]);
+        let preview: Preview = serde_json::from_slice(&output.stdout).unwrap();
+        if preview.command.is_some() {
+            return preview;
+        }
+        assert!(Instant::now() < deadline, "{}", text(&output));
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn check_refused(cluster: &Cluster, arguments: &[&str], says: &str) {
@@ -57,9 +72,8 @@ fn the_last_copy_is_forced_and_the_others_come_back_as_learners() {
     cluster.begin(B);
     cluster.wait(B, "an answer", |report| report.role == "follower" || report.role == "candidate");
 
-    let output = force(&cluster, &["--json"]);
-    let preview: Preview = serde_json::from_slice(&output.stdout).unwrap();
-    let command = preview.command.clone().expect("it can be done");
+    let preview = await_preview(&cluster);
+    let command = preview.command.clone().unwrap();
     assert!(command.contains("--dead a --dead c"), "{command}");
     let shown = text(&force(&cluster, &[]));
     assert!(shown.contains(&preview.token) && shown.contains("does not answer"), "{shown}");
