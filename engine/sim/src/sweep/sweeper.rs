@@ -118,7 +118,7 @@ pub fn planted(scope: Scope) -> Vec<(String, Option<String>)> {
     let engine = |bait: Bait| Scope { bait: Some(bait), failures: 1, ..scope };
     let all = [
         (Sabotage::FlushSkipped.name(), Script::Checkpoint, driver(Sabotage::FlushSkipped)),
-        (Sabotage::OneSlot.name(), Script::Restart, driver(Sabotage::OneSlot)),
+        (Sabotage::OneSlot.name(), Script::Promise, driver(Sabotage::OneSlot)),
         (Sabotage::PageInPlace.name(), Script::Checkpoint, driver(Sabotage::PageInPlace)),
         (Sabotage::AppendNotDurable.name(), Script::AppendDurable, driver(Sabotage::AppendNotDurable)),
         (Bait::PromiseNotDurable.name(), Script::Promise, engine(Bait::PromiseNotDurable)),
