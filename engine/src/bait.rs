@@ -123,6 +123,8 @@ baits! {
         "A write that is refused gives its buffer back twice.";
     MoveUnnamed = "move-unnamed" breaks "in-sync-means-equal":
         "A round moves records home before the superblock names them as settled.";
+    MoveSkips = "move-skips" breaks "in-sync-means-equal":
+        "A round leaves a record out now and then, and the log forgets it all the same.";
     NamedOnce = "named-once" breaks "in-sync-means-equal":
         "Under commit rule `one` a round moves records home that one superblock slot alone names as settled.";
     SkipBlock = "skip-block" breaks "in-sync-means-equal":

@@ -1,6 +1,8 @@
-//! Moves settled records home, in rounds: first the superblock names how far everything is settled, then blocks move
-//! in order, then the checksum table, then a flush, then the superblock that says so. Only then may the log forget
-//! them.
+//! Moves settled records home, in rounds: first the superblock names how far everything is settled, then blocks move,
+//! then the checksum table, then a flush, then the superblock that says so. Only then may the log forget them.
+//!
+//! Bodies are read in the order of the log, where records lie back to back: one read brings dozens of them, whatever
+//! blocks they are for. What is overwritten by then is not moved. Each batch goes home in the order of its blocks.
 //!
 //! What a crash leaves of a round is in the home area and not in the table. A restart takes all records below the
 //! named frontier for settled, as they are: they cover whatever the round had moved.
@@ -8,40 +10,73 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use seawall_wal::names::{Extent, Lsn};
-use seawall_wal::overlay::Cover;
+use seawall_wal::log::Log;
+use seawall_wal::names::{BLOCK_BYTES, Crc, Extent, Lsn};
 use seawall_wal::superblock::BaseState;
 
 use crate::bait::Bait;
 use crate::core::{Core, Purpose, Told};
-use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp};
-use crate::locate::{Located, Run, Source};
+use crate::io::{Area, Buf, DiskDone, DiskError, DiskOp, ReadPiece};
 use crate::notice::{AreaName, Notice};
 use crate::scribe::Safety;
 use crate::setup::CommitRule;
 
-/// Blocks of one move.
-const JOB_BLOCKS_MAX: u32 = 64;
-/// Covers looked up at a time.
-const COVERS: usize = 512;
+/// Blocks of one batch, which are one read.
+const BATCH_BLOCKS_MAX: u32 = 64;
+/// Runs of one batch, each of which may be a write of its own.
+const BATCH_RUNS_MAX: usize = 32;
+/// With so few writes ready the next batch is read.
+const READY_MIN: usize = 16;
+/// Batches that are read at once.
+const READS_MAX: usize = 2;
 /// Table pages written at a time.
 const PAGES_IN_FLIGHT: usize = 32;
 
 /// Which operation of a round ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Move {
-    Read { job: u64 },
-    Write { job: u64 },
+    Read {
+        batch: u64,
+    },
+    /// Of so many runs of the batch, from the one at `run` on.
+    Write {
+        batch: u64,
+        run: usize,
+        runs: usize,
+    },
     Discard,
     Page,
     Flush,
 }
 
-#[derive(Debug)]
-struct Job {
+/// Blocks that go home from one record.
+#[derive(Clone, Copy, Debug)]
+struct Going {
     extent: Extent,
-    located: Located,
+    lsn: Lsn,
+    /// Its first block within the record's body.
+    first: u32,
+    /// Its first block within the batch's buffer.
+    at: u32,
+}
+
+/// A write that may begin: blocks in a row, of one run or more.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    batch: u64,
+    run: usize,
+    runs: usize,
+    extent: Extent,
+    from: Buf,
+}
+
+/// What one read brings, in the order of blocks.
+#[derive(Debug)]
+struct Batch {
+    runs: Vec<Going>,
     buf: Option<Buf>,
+    /// Runs that are not home yet.
+    left: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,11 +92,15 @@ enum Stage {
 struct Round {
     target: Lsn,
     stage: Stage,
-    cursor: u64,
-    /// What comes next, in block order, up to the cursor.
-    queue: VecDeque<(Extent, Cover)>,
-    jobs: BTreeMap<u64, Job>,
+    /// The record that comes next, and the block from which on of the blocks that it writes.
+    next: Lsn,
+    next_block: u64,
+    batches: BTreeMap<u64, Batch>,
+    /// Of which so many are being read.
+    reading: usize,
+    ready: VecDeque<Ready>,
     numbers: u64,
+    /// Operations under way.
     busy: usize,
     pages: Vec<u64>,
     blocks: u64,
@@ -96,8 +135,8 @@ impl Mover {
 
     /// The disk failed: no round ends any more, and these buffers are not needed.
     pub(crate) fn give_up(&mut self) -> Vec<Buf> {
-        let jobs = self.round.take().map(|round| round.jobs).unwrap_or_default();
-        jobs.into_values().filter_map(|job| job.buf).collect()
+        let batches = self.round.take().map(|round| round.batches).unwrap_or_default();
+        batches.into_values().filter_map(|batch| batch.buf).collect()
     }
 
     /// Whether a round is under way.
@@ -131,14 +170,16 @@ impl Core {
         self.mover.urgent = false;
         self.mover.moves += 1;
         let target = self.checkpoint_target();
-        let pin =
-            (self.log.start() < self.log.end()).then(|| self.log.pin(self.mover.home.max(self.log.start())));
+        let next = self.mover.home.max(self.log.start());
+        let pin = (self.log.start() < self.log.end()).then(|| self.log.pin(next));
         self.mover.round = Some(Round {
             target,
             stage: Stage::Naming,
-            cursor: 0,
-            queue: VecDeque::new(),
-            jobs: BTreeMap::new(),
+            next,
+            next_block: 0,
+            batches: BTreeMap::new(),
+            reading: 0,
+            ready: VecDeque::new(),
             numbers: 0,
             busy: 0,
             pages: Vec::new(),
@@ -227,49 +268,152 @@ impl Core {
         }
     }
 
-    /// Start the next move of the round; false when there is none left to start.
+    /// Start the next operations of the round; false when there are none to start now.
     fn next_move(&mut self) -> bool {
         let Some(round) = self.mover.round.as_mut() else { return false };
-        if round.queue.is_empty() {
-            // What is newer by the time it is moved stays in the overlay: the round moves what it saw.
-            round.queue.extend(self.overlay.take_below(round.target, round.cursor, COVERS));
-        }
-        let Some((first, cover)) = round.queue.pop_front() else { return false };
-        round.cursor = first.end();
-        round.busy += 1;
-        if cover.zero {
-            round.blocks += u64::from(first.blocks);
-            self.mover.moves += 1;
-            self.table.set_holes(first);
-            self.disk(Purpose::Move(Move::Discard), DiskOp::Discard { extent: first });
+        if round.ready.len() < READY_MIN && round.reading < READS_MAX && self.next_batch() {
             return true;
         }
-        let mut extent = Extent::new(first.start, 0);
-        let mut located = Located::default();
-        let mut next = Some((first, cover));
-        while let Some((run, cover)) = next {
-            let blocks = run.blocks.min(JOB_BLOCKS_MAX - extent.blocks);
-            let source = Source::Record { lsn: cover.lsn, first: cover.first };
-            located.runs.push(Run { at: extent.blocks, blocks, source });
-            extent.blocks += blocks;
-            round.cursor = round.cursor.max(extent.end());
-            if blocks < run.blocks {
-                let rest = Extent::new(run.start + u64::from(blocks), run.blocks - blocks);
-                round.queue.push_front((rest, Cover { first: cover.first + blocks, ..cover }));
+        let Some(round) = self.mover.round.as_mut() else { return false };
+        let Some(Ready { batch, run, runs, extent, from }) = round.ready.pop_front() else { return false };
+        round.busy += 1;
+        self.disk(Purpose::Move(Move::Write { batch, run, runs }), DiskOp::WriteHome { extent, from });
+        true
+    }
+
+    /// Read what comes next in the log and is still the newest of its blocks; false when there is nothing left.
+    fn next_batch(&mut self) -> bool {
+        let mut going: Vec<Going> = Vec::new();
+        let mut blocks = 0;
+        let Some(round) = self.mover.round.as_mut() else { return false };
+        let mut holes: Vec<Extent> = Vec::new();
+        // Nothing below the target is written any more: each block has one place where it is seen.
+        while round.next < round.target && going.len() + holes.len() < BATCH_RUNS_MAX {
+            let Some(entry) = self.log.entry(round.next) else {
+                // A log that began anew begins higher; what it does not hold has nothing to move.
+                round.next = round.next.next().max(self.log.start().min(round.target));
+                continue;
+            };
+            if self.setup.baited(Bait::MoveSkips) && entry.lsn.0 % 64 == 37 {
+                round.next = round.next.next();
+                continue;
+            }
+            let rest = rest_of(entry.extent, round.next_block);
+            let held = self.overlay.lookup(rest).filter_map(|(run, cover)| {
+                cover.filter(|cover| cover.lsn == entry.lsn).map(|cover| (run, cover))
+            });
+            let mut reached = None;
+            for (run, cover) in held {
+                if cover.zero {
+                    holes.push(run);
+                    continue;
+                }
+                let fits = run.blocks.min(BATCH_BLOCKS_MAX - blocks);
+                if fits > 0 {
+                    let extent = Extent::new(run.start, fits);
+                    going.push(Going { extent, lsn: cover.lsn, first: cover.first, at: 0 });
+                    blocks += fits;
+                }
+                if fits < run.blocks {
+                    reached = Some(run.start + u64::from(fits));
+                    break;
+                }
+            }
+            if let Some(block) = reached {
+                round.next_block = block;
                 break;
             }
-            next = round.queue.pop_front_if(|(run, cover)| {
-                !cover.zero && run.start == extent.end() && extent.blocks < JOB_BLOCKS_MAX
-            });
+            (round.next, round.next_block) = (round.next.next(), 0);
         }
+        let found = !holes.is_empty() || !going.is_empty();
+        for extent in holes {
+            self.discard_home(extent);
+        }
+        if !going.is_empty() {
+            self.read_batch(going, blocks);
+        }
+        found
+    }
+
+    fn discard_home(&mut self, extent: Extent) {
+        let Some(round) = self.mover.round.as_mut() else { return };
+        round.busy += 1;
         round.blocks += u64::from(extent.blocks);
+        self.mover.moves += 1;
+        self.table.set_holes(extent);
+        self.disk(Purpose::Move(Move::Discard), DiskOp::Discard { extent });
+    }
+
+    fn read_batch(&mut self, mut runs: Vec<Going>, blocks: u32) {
+        runs.sort_unstable_by_key(|run| run.extent.start);
+        let mut at = 0;
+        let mut pieces = Vec::with_capacity(runs.len());
+        for run in &mut runs {
+            run.at = at;
+            at += run.extent.blocks;
+            let entry = self.log.entry(run.lsn).expect("a round's records are pinned");
+            let offset = self.log.body_offset(&entry) + u64::from(run.first) * u64::from(BLOCK_BYTES);
+            pieces.push(ReadPiece { area: Area::Log, offset, blocks: run.extent.blocks, at: run.at });
+        }
+        let Some(round) = self.mover.round.as_mut() else { return };
+        round.blocks += u64::from(blocks);
+        round.busy += 1;
+        round.reading += 1;
         round.numbers += 1;
-        let job = round.numbers;
-        round.jobs.insert(job, Job { extent, located: located.clone(), buf: None });
-        let pieces = self.pieces(extent, &located);
-        let what = DiskOp::Read { pieces, into: None, blocks: extent.blocks };
-        self.disk(Purpose::Move(Move::Read { job }), what);
-        true
+        let batch = round.numbers;
+        round.batches.insert(batch, Batch { left: runs.len(), runs, buf: None });
+        let what = DiskOp::Read { pieces, into: None, blocks };
+        self.disk(Purpose::Move(Move::Read { batch }), what);
+    }
+
+    /// A batch was read: each stretch of blocks in a row is a write.
+    fn on_batch_read(&mut self, number: u64, buf: Buf, crcs: &[Crc]) {
+        let Some(round) = self.mover.round.as_mut() else { return };
+        (round.busy, round.reading) = (round.busy - 1, round.reading - 1);
+        let batch = round.batches.get_mut(&number).expect("a batch ends once");
+        batch.buf = Some(buf);
+        if let Some(extent) = batch.runs.iter().find_map(|run| mismatch(&self.log, run, crcs)) {
+            self.notice(Notice::Corrupt { area: AreaName(Area::Log), extent });
+            return self.fail(Area::Log, DiskError { errno: 5 });
+        }
+        for (index, run) in batch.runs.iter().enumerate() {
+            match round.ready.back_mut() {
+                Some(ready) if ready.batch == number && ready.extent.end() == run.extent.start => {
+                    ready.runs += 1;
+                    ready.extent.blocks += run.extent.blocks;
+                    ready.from.blocks += run.extent.blocks;
+                }
+                Some(_) | None => {
+                    let from = buf.part(run.at, run.extent.blocks);
+                    round.ready.push_back(Ready {
+                        batch: number,
+                        run: index,
+                        runs: 1,
+                        extent: run.extent,
+                        from,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Runs of a batch are home.
+    fn on_runs_home(&mut self, number: u64, first: usize, count: usize) {
+        let Some(round) = self.mover.round.as_mut() else { return };
+        round.busy -= 1;
+        self.mover.moves += 1;
+        let batch = round.batches.get_mut(&number).expect("a batch ends once");
+        for run in &batch.runs[first..first + count] {
+            for block in 0..run.extent.blocks {
+                let crc = self.log.body_crc(run.lsn, run.first + block).expect("it was read and compared");
+                self.table.set(run.extent.start + u64::from(block), Some(crc));
+            }
+        }
+        batch.left -= count;
+        if batch.left == 0 {
+            let done = round.batches.remove(&number).expect("just looked at");
+            self.release(done.buf.expect("it was read before it was written"));
+        }
     }
 
     /// An operation of the round ended.
@@ -289,30 +433,11 @@ impl Core {
             return;
         };
         match which {
-            Move::Read { job } => {
+            Move::Read { batch } => {
                 let DiskDone::Read { buf, crcs } = done else { panic!("a read was answered with {done:?}") };
-                let Some(moving) = round.jobs.get_mut(&job) else { panic!("a job ends once") };
-                moving.buf = Some(buf);
-                let (extent, located) = (moving.extent, moving.located.clone());
-                if let Some((area, extent)) = self.mismatch(extent, &located, &crcs) {
-                    self.notice(Notice::Corrupt { area: AreaName(area), extent });
-                    return self.fail(Area::Log, DiskError { errno: 5 });
-                }
-                self.disk(Purpose::Move(Move::Write { job }), DiskOp::WriteHome { extent, from: buf });
-                return;
+                self.on_batch_read(batch, buf, &crcs);
             }
-            Move::Write { job } => {
-                let moved = round.jobs.remove(&job).expect("a job ends once");
-                round.busy -= 1;
-                self.mover.moves += 1;
-                for run in &moved.located.runs {
-                    for block in 0..run.blocks {
-                        let crc = self.expected(moved.extent, run, block).expect("it was read and compared");
-                        self.table.set(moved.extent.start + u64::from(run.at + block), Some(crc));
-                    }
-                }
-                self.release(moved.buf.expect("it was read before it was written"));
-            }
+            Move::Write { batch, run, runs } => self.on_runs_home(batch, run, runs),
             Move::Discard | Move::Page => round.busy -= 1,
             Move::Flush => {
                 round.busy -= 1;
@@ -415,4 +540,19 @@ impl Core {
         self.make_space();
         self.checkpoint_due();
     }
+}
+
+/// What is left of an extent from a block on.
+fn rest_of(extent: Extent, from: u64) -> Extent {
+    let passed = u32::try_from(from.saturating_sub(extent.start)).unwrap_or(u32::MAX).min(extent.blocks);
+    Extent::new(extent.start + u64::from(passed), extent.blocks - passed)
+}
+
+/// The first block of a run that is not what the log was given.
+fn mismatch(log: &Log, run: &Going, crcs: &[Crc]) -> Option<Extent> {
+    let differs = |block: &u32| {
+        let found = usize::try_from(run.at + block).ok().and_then(|at| crcs.get(at).copied());
+        log.body_crc(run.lsn, run.first + block) != found
+    };
+    (0..run.extent.blocks).find(differs).map(|block| Extent::new(run.extent.start + u64::from(block), 1))
 }

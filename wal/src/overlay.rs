@@ -4,7 +4,6 @@
 //! that comes last wins.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 use crate::names::{Extent, Lsn};
 
@@ -101,20 +100,6 @@ impl Overlay {
     #[must_use]
     pub fn newest_in(&self, extent: Extent) -> Option<Lsn> {
         self.covers(extent).map(|(_, cover)| cover.lsn).max()
-    }
-
-    /// Up to `max` runs at or after `from_block` that records below `target` hold, in order of blocks. They stay.
-    #[must_use]
-    pub fn take_below(&self, target: Lsn, from_block: u64, max: usize) -> Vec<(Extent, Cover)> {
-        let before = self.before(from_block).map(|(start, span)| clip(start, span, from_block, u64::MAX));
-        let after = self.spans.range(from_block..).map(|(start, span)| (*start, *span));
-        before
-            .into_iter()
-            .chain(after)
-            .filter(|(_, span)| span.lsn < target)
-            .take(max)
-            .map(|(start, span)| (Extent::new(start, span.blocks), span.cover()))
-            .collect()
     }
 
     /// Forget what the record `lsn` holds within `extent`: it is home now. What newer records hold stays.

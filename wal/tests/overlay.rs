@@ -78,11 +78,6 @@ proptest! {
                 prop_assert_eq!(spread(overlay.lookup(*probe)), expected(&cells, *probe));
                 let newest = expected(&cells, *probe).iter().filter_map(|(_, c)| c.map(|c| c.lsn)).max();
                 prop_assert_eq!(overlay.newest_in(*probe), newest);
-                let target = Lsn(number.saturating_sub(4));
-                let below: Vec<_> = expected(&cells, Extent::new(probe.start, u32::try_from(BLOCKS - probe.start).unwrap()))
-                    .into_iter().filter(|(_, c)| c.is_some_and(|c| c.lsn < target)).collect();
-                let taken = overlay.take_below(target, probe.start, 1000).into_iter().map(|(run, c)| (run, Some(c)));
-                prop_assert_eq!(spread(taken), below);
             }
         }
     }
@@ -103,10 +98,6 @@ fn a_small_write_in_the_middle_of_a_large_one_leaves_both_ends() {
         (Extent::new(20, 2), None),
     ];
     assert_eq!(found, expected);
-    assert_eq!(
-        overlay.take_below(Lsn(2), 0, 1),
-        [(Extent::new(10, 3), Cover { lsn: Lsn(1), zero: false, first: 0 })]
-    );
     overlay.remove(Extent::new(0, 17), Lsn(1));
     let left: Vec<_> =
         overlay.lookup(Extent::new(10, 10)).filter_map(|(run, c)| c.map(|c| (run, c.lsn))).collect();

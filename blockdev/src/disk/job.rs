@@ -18,6 +18,10 @@ use crate::ring::pieces::{Piece, Pieces};
 
 /// EIO: what a transfer that moves nothing is.
 const EIO: i32 = 5;
+/// What lies between two pieces of the log that are read at once: reading it costs less than another operation.
+const GAP_BYTES_MAX: u64 = 16 << 10;
+/// Pieces of one read at the most, so that the kernel takes all of it.
+const STRETCH_PIECES_MAX: usize = 256;
 /// Discards below this many blocks are not worth what they cost a file system.
 const DISCARD_BLOCKS_MIN: u32 = 16;
 
@@ -111,12 +115,12 @@ impl Jobs {
             DiskOp::ReadMeta { area, offset, bytes } => {
                 let job = self.open(op, Kind::Meta, held);
                 let pages = Pages::zeroed(bytes as usize);
-                self.read(job, area, offset, Piece::Pages { pages, from: 0 }, gear);
+                self.read(job, area, offset, Pieces::one(Piece::Pages { pages, from: 0 }), gear);
             }
             DiskOp::Scan { offset, bytes } => {
                 let job = self.open(op, Kind::Scan { offset }, held);
                 let pages = Pages::zeroed(bytes as usize);
-                self.read(job, Area::Log, offset, Piece::Pages { pages, from: 0 }, gear);
+                self.read(job, Area::Log, offset, Pieces::one(Piece::Pages { pages, from: 0 }), gear);
             }
             DiskOp::WriteMeta { area, offset, bytes, durable } => {
                 let job = self.open(op, Kind::Store, held);
@@ -272,9 +276,15 @@ impl Jobs {
         let wanting = self.jobs[job as usize].as_mut().expect("a job waits for its buffer");
         let Kind::Wanting { pieces } = &mut wanting.kind else { unreachable!("a read gets one buffer") };
         let pieces = std::mem::take(pieces);
-        for piece in joined(&pieces) {
-            let span = gear.pool.span(buf.part(piece.at, piece.blocks));
-            self.read(job, piece.area, piece.offset, Piece::Pool(span), gear);
+        for stretch in stretches(&pieces) {
+            let mut into = Pieces::new();
+            let mut end = stretch[0].offset;
+            for piece in joined(&stretch) {
+                into.push(Piece::Skipped(usize::try_from(piece.offset - end).expect("a small gap")));
+                into.push(Piece::Pool(gear.pool.span(buf.part(piece.at, piece.blocks))));
+                end = piece.offset + u64::from(piece.blocks) * u64::from(BLOCK_BYTES);
+            }
+            self.read(job, stretch[0].area, stretch[0].offset, into, gear);
         }
         let gathering = self.jobs[job as usize].as_mut().expect("it is still there");
         gathering.kind = Kind::Gather { buf, pieces };
@@ -295,11 +305,11 @@ impl Jobs {
         }
     }
 
-    fn read(&mut self, job: u32, area: Area, offset: u64, into: Piece, gear: &mut Gear) {
+    fn read(&mut self, job: u32, area: Area, offset: u64, into: Pieces, gear: &mut Gear) {
         assert!(offset + into.bytes() as u64 <= self.disk.area_bytes(area), "a read lies within its area");
         let (device, start) = self.disk.place(area);
         let file = Rc::clone(device.descriptor());
-        self.push(job, Op::Read { file, offset: start + offset, into: Pieces::one(into) }, gear);
+        self.push(job, Op::Read { file, offset: start + offset, into }, gear);
     }
 
     fn write(&mut self, job: u32, area: Area, offset: u64, from: Pieces, durable: bool, gear: &mut Gear) {
@@ -335,14 +345,13 @@ fn append(parts: &[AppendPart], unit: usize, pool: &Pool<Waiter>) -> Pieces {
     from
 }
 
-/// Pieces that go on where the one before ends, on disk and in the buffer, are read at once.
+/// Pieces of one read that go on where the one before ends, also in the buffer, as one.
 fn joined(pieces: &[ReadPiece]) -> Vec<ReadPiece> {
     let mut joined: Vec<ReadPiece> = Vec::with_capacity(pieces.len());
     for piece in pieces {
         match joined.last_mut() {
             Some(last)
-                if last.area == piece.area
-                    && last.offset + u64::from(last.blocks) * u64::from(BLOCK_BYTES) == piece.offset
+                if last.offset + u64::from(last.blocks) * u64::from(BLOCK_BYTES) == piece.offset
                     && last.at + last.blocks == piece.at =>
             {
                 last.blocks += piece.blocks;
@@ -351,6 +360,40 @@ fn joined(pieces: &[ReadPiece]) -> Vec<ReadPiece> {
         }
     }
     joined
+}
+
+/// Pieces that are read at once, in the order of the device: what goes on where the one before ends, and what comes
+/// shortly after. In the log that is a header, or a record that nobody wants.
+fn stretches(pieces: &[ReadPiece]) -> Vec<Vec<ReadPiece>> {
+    let mut sorted = pieces.to_vec();
+    sorted.sort_unstable_by_key(|piece| (area_order(piece.area), piece.offset));
+    let mut stretches: Vec<Vec<ReadPiece>> = Vec::new();
+    for piece in sorted {
+        match stretches.last_mut() {
+            Some(stretch) if reaches(stretch, &piece) => stretch.push(piece),
+            Some(_) | None => stretches.push(vec![piece]),
+        }
+    }
+    stretches
+}
+
+/// Whether the read that brings these may bring that, too.
+fn reaches(stretch: &[ReadPiece], next: &ReadPiece) -> bool {
+    let Some(last) = stretch.last() else { return false };
+    let end = last.offset + u64::from(last.blocks) * u64::from(BLOCK_BYTES);
+    let gap_max = if last.area == Area::Log { GAP_BYTES_MAX } else { 0 };
+    last.area == next.area
+        && stretch.len() < STRETCH_PIECES_MAX
+        && next.offset.checked_sub(end).is_some_and(|gap| gap <= gap_max)
+}
+
+fn area_order(area: Area) -> u8 {
+    match area {
+        Area::Super => 0,
+        Area::Log => 1,
+        Area::Table => 2,
+        Area::Home => 3,
+    }
 }
 
 /// Zeroes the blocks that no piece named, and sums all of them.

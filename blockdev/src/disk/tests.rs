@@ -176,6 +176,40 @@ fn a_read_gathers_pieces_zeroes_the_rest_and_sums_every_block() {
 }
 
 #[test]
+fn pieces_of_the_log_that_lie_close_are_one_read_whatever_their_order_in_the_buffer() {
+    for unit in [512, 4096] {
+        let scratch = Scratch::new(&format!("stretch-{unit}"));
+        let mut bench = Bench::new(&scratch, unit, 64);
+        let stride = u64::from(unit) + 4096;
+        let (mut chain, mut parts, mut bodies) = (Crc(0), Vec::new(), Vec::new());
+        for lsn in 0..40u8 {
+            let (header, encoded) = record(lsn.into(), chain, &[lsn; 4096]);
+            chain = header.digest();
+            bodies.push(bench.buf(1, lsn));
+            parts.push(AppendPart { header: encoded, body: bodies.last().copied() });
+        }
+        bench.run(DiskOp::Append { offset: 0, parts, durable: false }).unwrap();
+        bodies.into_iter().for_each(|body| bench.gear.pool.release(body));
+        // Neighbours, some left out, and one far away.
+        let wanted = [7, 2, 3, 5, 39, 4];
+        let piece = |(at, lsn): (u32, &u8)| {
+            let offset = u64::from(*lsn) * stride + u64::from(unit);
+            ReadPiece { area: Area::Log, offset, blocks: 1, at }
+        };
+        let pieces: Vec<ReadPiece> = (0..).zip(&wanted).map(piece).collect();
+        let read = DiskOp::Read { pieces, into: None, blocks: 6 };
+        let done = bench.run(read);
+        let Ok(DiskDone::Read { buf, crcs }) = done else { panic!("{done:?}") };
+        assert_eq!(crcs, wanted.map(|lsn| crc32c(&[lsn; 4096])));
+        assert_eq!(bench.bytes(buf), wanted.map(|lsn| [lsn; 4096]).concat());
+        let read = bench.gear.counters.device_bytes_read.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(read, 5 * stride + 4096 + 4096, "from the third to the eighth at once, and the last");
+        bench.gear.pool.release(buf);
+        assert_eq!(bench.gear.pool.allocations(), 0, "buffers come home");
+    }
+}
+
+#[test]
 fn a_merge_keeps_the_older_bytes_around_the_newer_sectors() {
     let scratch = Scratch::new("merge");
     let mut bench = Bench::new(&scratch, 512, 4);

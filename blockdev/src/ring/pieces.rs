@@ -1,5 +1,6 @@
 //! What an operation moves: an ordered list of pieces of memory, owned by the operation until it is over.
 
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -12,6 +13,18 @@ use super::pages::Pages;
 const VECTORS_MAX: usize = 1024;
 /// What zeroes are sent from, as often as needed.
 static ZEROES: [u8; 65536] = [0; 65536];
+
+/// Where bytes go that nobody wants; aligned for direct I/O.
+#[repr(align(4096))]
+struct Pit(UnsafeCell<[u8; PIT_BYTES]>);
+
+/// How large it is; for more it is used again.
+const PIT_BYTES: usize = 65536;
+
+// SAFETY: only the kernel writes there, and nobody reads it.
+unsafe impl Sync for Pit {}
+
+static PIT: Pit = Pit(UnsafeCell::new([0; PIT_BYTES]));
 
 /// One piece of memory.
 #[derive(Debug)]
@@ -43,6 +56,8 @@ pub enum Piece {
     },
     /// So many zeroes. Only for operations that do not change it.
     Zeroes(usize),
+    /// Room for so many bytes that nobody wants. Only for operations that fill it.
+    Skipped(usize),
 }
 
 impl Piece {
@@ -54,7 +69,7 @@ impl Piece {
             Piece::Bytes { bytes, from } => bytes.len() - from,
             Piece::Pages { pages, from } => pages.len() - from,
             Piece::Shared { from, to, .. } => to - from,
-            Piece::Zeroes(bytes) => *bytes,
+            Piece::Zeroes(bytes) | Piece::Skipped(bytes) => *bytes,
         }
     }
 
@@ -64,7 +79,7 @@ impl Piece {
             Piece::Bytes { from, .. } | Piece::Pages { from, .. } | Piece::Shared { from, .. } => {
                 *from += passed
             }
-            Piece::Zeroes(bytes) => *bytes -= passed,
+            Piece::Zeroes(bytes) | Piece::Skipped(bytes) => *bytes -= passed,
         }
     }
 }
@@ -168,6 +183,16 @@ impl Pieces {
                 return;
             }
             let (base, bytes): (*mut u8, usize) = match piece {
+                Piece::Skipped(bytes) => {
+                    assert!(access == Access::Change, "what nobody wants is not sent");
+                    let mut left = *bytes;
+                    while left > 0 && into.len() < VECTORS_MAX {
+                        let part = left.min(PIT_BYTES);
+                        into.push(iovec { iov_base: PIT.0.get().cast(), iov_len: part });
+                        left -= part;
+                    }
+                    continue;
+                }
                 Piece::Pool(span) => (arena.at(*span), span.bytes),
                 Piece::Bytes { bytes, from } => {
                     let rest = &mut bytes[*from..];

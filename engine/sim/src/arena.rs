@@ -128,6 +128,7 @@ impl Arena {
             | Bait::HomeBeforeCommit
             | Bait::PromiseNotDurable
             | Bait::MoveUnnamed
+            | Bait::MoveSkips
             | Bait::CompleteTwice
             | Bait::LeakBuffer => Arena::Swarm,
             Bait::AcceptStaleSession

@@ -154,6 +154,7 @@ baits! {
     a_buffer_that_does_not_come_home_is_caught: LeakBuffer by ["it-comes-back"];
     a_buffer_that_comes_home_twice_is_caught: ReleaseTwice by ["buffers-come-home"];
     a_checkpoint_that_moves_what_the_superblock_does_not_name_is_caught: MoveUnnamed by ["only-committed-goes-home"];
+    a_record_that_never_goes_home_is_caught: MoveSkips by ["one-history", "in-sync-means-equal"];
     a_name_that_rot_of_one_slot_takes_back_is_caught: NamedOnce by ["only-committed-goes-home"];
     a_block_that_a_rebuild_skips_is_caught: SkipBlock by ["in-sync-means-equal", "one-history", "damage-is-mended"];
     a_digest_that_waits_for_itself_is_caught: DigestAtEnd by ["it-comes-back", "sessions-end-or-progress"];
