@@ -192,6 +192,10 @@ impl Core {
 
     /// See to the set.
     pub(crate) fn set_due(&mut self) {
+        // This runs in every step: elsewhere nobody waits for the set.
+        if self.setup.commit != CommitRule::All {
+            return;
+        }
         let Some(act) = self.set_act() else { return };
         let (replica, suffrage) = match act {
             Act::Drop(replica) => (replica, Suffrage::Lagging),
