@@ -18,7 +18,7 @@ const CRASHES: [(Script, usize, usize); 17] = [
     (Script::AppendDurable, 17, 60),
     (Script::AppendWritten, 25, 100),
     (Script::AppendSeparate, 17, 80),
-    (Script::Holes, 50, 270),
+    (Script::Holes, 50, 240),
     (Script::Wrap, 19, 60),
     (Script::Checkpoint, 70, 400),
     (Script::CheckpointReordered, 70, 340),
